@@ -1,0 +1,1 @@
+"""Plans and the engine that collects data (planned: see the issues)."""

@@ -1,0 +1,1 @@
+"""Microscopes and cameras behind one controller (planned: see the issues)."""

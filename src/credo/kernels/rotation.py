@@ -1,0 +1,46 @@
+"""Rotations: axis-angle and rotation vectors to matrices and back (right-handed, active)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["misorientation_deg", "rotation_from_vector", "rotation_matrix", "rotation_vector"]
+
+
+def rotation_matrix(axis: np.ndarray, phi: np.ndarray | float) -> np.ndarray:
+    """Rodrigues' formula: R(m, φ) = cos φ I + sin φ [m]ₓ + (1 − cos φ) m mᵀ.
+
+    axis: (3,) unit vector m. phi: scalar or (n,) [rad]. Returns (3, 3) or (n, 3, 3).
+    """
+    m = np.asarray(axis, dtype=float)
+    phi = np.asarray(phi, dtype=float)
+    k = np.array([[0, -m[2], m[1]], [m[2], 0, -m[0]], [-m[1], m[0], 0]])
+    c, s = np.cos(phi)[..., None, None], np.sin(phi)[..., None, None]
+    return c * np.eye(3) + s * k + (1 - c) * np.outer(m, m)
+
+
+def rotation_from_vector(v: np.ndarray) -> np.ndarray:
+    """Rotation vectors [rad] (..., 3) to matrices (..., 3, 3)."""
+    v = np.asarray(v, dtype=float)
+    angle = np.linalg.norm(v, axis=-1)[..., None, None]
+    k = np.zeros((*v.shape[:-1], 3, 3))
+    k[..., 0, 1], k[..., 0, 2], k[..., 1, 2] = -v[..., 2], v[..., 1], -v[..., 0]
+    k[..., 1, 0], k[..., 2, 0], k[..., 2, 1] = v[..., 2], -v[..., 1], v[..., 0]
+    # sin(x)/x and (1-cos x)/x² stay finite at x = 0
+    a = np.sinc(angle / np.pi)
+    b = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
+    return np.eye(3) + a * k + b * (k @ k)
+
+
+def rotation_vector(r: np.ndarray) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) to rotation vectors [rad] (..., 3)."""
+    from scipy.spatial.transform import Rotation
+
+    r = np.asarray(r, dtype=float)
+    return Rotation.from_matrix(r.reshape(-1, 3, 3)).as_rotvec().reshape(r.shape[:-1])
+
+
+def misorientation_deg(r1: np.ndarray, r2: np.ndarray) -> np.ndarray:
+    """Angle between two orientations, (..., 3, 3) each [deg]."""
+    r = np.asarray(r1) @ np.swapaxes(np.asarray(r2), -1, -2)
+    return np.degrees(np.linalg.norm(rotation_vector(r), axis=-1))

@@ -1,0 +1,1 @@
+"""Many crystals sorted, scaled and merged."""

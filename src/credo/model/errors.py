@@ -1,0 +1,26 @@
+"""What credo raises when it cannot go on: each error names the place and the remedy."""
+
+from __future__ import annotations
+
+__all__ = ["CannotDo", "CredoError", "UnreadableInput"]
+
+
+class CredoError(Exception):
+    """Base of credo's errors. ``remedy`` says what to try; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{reason}\n  -> {remedy}" if remedy else reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class UnreadableInput(CredoError):
+    """A file or an argument that cannot be used (exit code 2)."""
+
+    exit_code = 2
+
+
+class CannotDo(CredoError):
+    """The data were read, but the step could not be done (exit code 1)."""

@@ -1,0 +1,1 @@
+"""Frame orientations and the goniometer study (planned: see the issues)."""

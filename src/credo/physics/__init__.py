@@ -1,0 +1,1 @@
+"""Electron wavelength, structure factors, Ewald geometry, and the simulated rotation series."""

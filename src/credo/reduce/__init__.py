@@ -1,0 +1,1 @@
+"""From frames to integrated intensities of one crystal."""

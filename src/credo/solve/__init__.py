@@ -1,0 +1,1 @@
+"""From merged intensities to a refined structure (planned: see the issues)."""

@@ -1,0 +1,45 @@
+"""Shared fixtures: the measured data of ../shared/data, unpacked once per machine, skipped loudly where absent."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+ARCHIVES = {
+    "garnet": "frames_0001-0400.tar.bz2",
+    "cinchonine": "diff_405frames.tar.bz2",
+    "mordenite": "Cu-MOR-K_31_53frames_mrc.tar.bz2",
+    "lysozyme": "experiment_14_frames.tar.bz2",
+}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of measured data; tests that need it are skipped, loudly, where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"MEASURED DATA ABSENT: {SHARED} does not exist, so this check on real data did not run")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def measured(shared_data: Path) -> Callable[[str], Path]:
+    """``measured("garnet")``: the folder with that data set's frames, unpacked to a cache folder."""
+    cache = Path(os.environ.get("CREDO_TEST_DATA", Path(tempfile.gettempdir()) / "credo-data"))
+
+    def unpack(name: str) -> Path:
+        folder = cache / name
+        done = folder / ".unpacked"
+        if not done.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(shared_data / name / ARCHIVES[name]) as archive:
+                archive.extractall(folder, filter="data")
+            done.touch()
+        return folder
+
+    return unpack
