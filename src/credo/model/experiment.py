@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from credo.model.crystal import Crystal
 from credo.model.geometry import Beam, Detector, Goniometer, Optics, Scan
@@ -21,7 +21,7 @@ class Experiment(Value):
     goniometer: Goniometer
     scan: Scan
     crystals: tuple[Crystal, ...] = ()
-    optics: Optics = Optics()
+    optics: Optics = field(default_factory=Optics)
     source: str = ""
     kind: str = ""
     known: tuple[str, ...] = ()

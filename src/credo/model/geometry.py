@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Detector(Value):
     gain: float = 1.0
     pedestal: float = 0.0
     saturation: float | None = None
-    ellipse: Ellipse = Ellipse()
+    ellipse: Ellipse = field(default_factory=Ellipse)
 
     def distance_mm(self, wavelength: float) -> float:
         """Effective camera length [mm]: pixel size / (λ · q per pixel)."""

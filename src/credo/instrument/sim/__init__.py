@@ -1,0 +1,1 @@
+"""The simulated microscope (planned: see the issues)."""
