@@ -1,0 +1,1 @@
+"""Long validations and comparisons with other programs: `make benchmark`; results are kept in RESULTS.md."""
