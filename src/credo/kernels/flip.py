@@ -1,0 +1,76 @@
+"""Charge flipping on plain arrays: what happens to one density map and one half-complex transform per iteration."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["FLOATING", "MISSING", "OBSERVED", "OUTSIDE", "WEAK", "eliminate_low_density", "flip", "impose_moduli"]
+
+#: What is known of a point of the half-complex transform.
+OUTSIDE, OBSERVED, WEAK, MISSING, FLOATING = 0, 1, 2, 3, 4
+
+
+@njit(cache=True, fastmath=True)
+def flip(rho: np.ndarray, k: float) -> float:
+    """Turn the sign of all density below k·σ(ρ), in place (Oszlányi & Sütő 2004). rho: flat float32. Returns σ."""
+    s = 0.0
+    s2 = 0.0
+    n = rho.size
+    for i in range(n):
+        v = rho[i]
+        s += v
+        s2 += v * v
+    mean = s / n
+    sigma = np.sqrt(max(s2 / n - mean * mean, 0.0))
+    delta = np.float32(k * sigma)
+    for i in range(n):
+        v = rho[i]
+        rho[i] = v if v >= delta else -v
+    return sigma
+
+
+@njit(cache=True, fastmath=True)
+def eliminate_low_density(rho: np.ndarray, k: float) -> None:
+    """ρ (1 − exp(−½ (ρ/kσ)²)) where ρ > 0 and nought elsewhere, in place (Shiono & Woolfson 1992)."""
+    s2 = 0.0
+    for i in range(rho.size):
+        s2 += rho[i] * rho[i]
+    c = np.float32(k * np.sqrt(s2 / rho.size))
+    if c <= 0:
+        return
+    for i in range(rho.size):
+        v = rho[i]
+        if v > 0:
+            x = v / c
+            rho[i] = v * (np.float32(1.0) - np.exp(np.float32(-0.5) * x * x)) if x < 6 else v
+        else:
+            rho[i] = 0
+
+
+@njit(cache=True, fastmath=True)
+def impose_moduli(
+    g: np.ndarray, modulus: np.ndarray, status: np.ndarray, keep_missing: float, shift_weak: bool
+) -> None:
+    """The reciprocal-space half of an iteration, in place on the flat complex64 transform ``g``.
+
+    OBSERVED points get their modulus and keep the phase; WEAK ones keep the calculated modulus, their phase shifted by
+    90° (Oszlányi & Sütő 2005), or, without ``shift_weak``, are treated as OBSERVED; MISSING float, damped by
+    ``keep_missing``; the FLOATING one (F000) is left alone; OUTSIDE is set to nought.
+    """
+    for i in range(g.size):
+        st = status[i]
+        if st == OUTSIDE:
+            g[i] = 0
+        elif st == OBSERVED or (st == WEAK and not shift_weak):
+            v = g[i]
+            a = np.sqrt(v.real * v.real + v.imag * v.imag)
+            if a > 0:
+                g[i] = v * (modulus[i] / a)
+            else:
+                g[i] = modulus[i]
+        elif st == WEAK:
+            v = g[i]
+            g[i] = complex(-v.imag, v.real)
+        elif st == MISSING:
+            g[i] = g[i] * keep_missing

@@ -1,0 +1,215 @@
+"""Phases by charge flipping in P1: many cheap trials from random phases, each judged without knowing the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+from credo.kernels.flip import FLOATING, MISSING, OBSERVED, OUTSIDE, WEAK, eliminate_low_density, flip, impose_moduli
+from credo.kernels.peaks import map_peaks
+from credo.solve.normalise import PhasingData
+
+__all__ = ["PhasingSettings", "Recipe", "Trial", "half_complex_index", "operator_agreement", "trials"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of running a trial: the threshold in σ(ρ), the weak fraction, the moduli E^p F^(1-p), a smoothing B [Å²]
+    and how far beyond the measured resolution unmeasured reflections may float."""
+
+    threshold: float = 1.1
+    weak: float = 0.4
+    power: float = 1.0
+    b_extra: float = 0.0
+    reach: float = 1.0
+    shrink: bool = False
+
+
+#: Random restarts cycle over these: no single one solves everything (facts/structure-solution.md 2.1).
+RECIPES = (
+    Recipe(), Recipe(weak=0.3, b_extra=0.5), Recipe(weak=0.5, shrink=True), Recipe(power=0.75),
+    Recipe(weak=0.3, reach=0.85),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PhasingSettings:
+    """``iterations`` of charge flipping, then ``elimination`` of low-density elimination, per trial."""
+
+    iterations: int = 400
+    elimination: int = 8
+    grid_per_d: float = 2.5
+    missing: float = 0.9
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial's answer: the transform (half-complex, P1), the map and how it is judged."""
+
+    number: int
+    transform: np.ndarray
+    rho: np.ndarray
+    cc_atoms: float
+    operator: float
+
+    @property
+    def merit(self) -> float:
+        """CC(|E|, point atoms) + half the best single-operator phase agreement."""
+        return self.cc_atoms + 0.5 * self.operator
+
+
+def grid_shape(cell_lengths: np.ndarray, d: float, per_d: float) -> tuple[int, int, int]:
+    """Numbers that the FFT likes, at least ``per_d`` points for the resolution d along each axis."""
+    return tuple(scipy.fft.next_fast_len(max(6, int(np.ceil(a * per_d / d))), real=True) for a in cell_lengths)  # type: ignore[return-value]
+
+
+def half_complex_index(hkl: np.ndarray, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """(flat index (n,), conjugated (n,)) of reflections in a C-ordered rfftn transform of a (nx, ny, nz) map."""
+    nx, ny, nz = shape
+    conj = hkl[:, 2] < 0
+    h = np.where(conj[:, None], -hkl, hkl)
+    return ((h[:, 0] % nx) * ny + h[:, 1] % ny) * (nz // 2 + 1) + h[:, 2], conj
+
+
+def _plane_twins(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """All half-complex grid indices as hkl (n, 3) in their smallest absolute form, C order."""
+    nx, ny, nz = shape
+    axes = [np.rint(np.fft.fftfreq(nx) * nx), np.rint(np.fft.fftfreq(ny) * ny), np.arange(nz // 2 + 1)]
+    hkl = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3).astype(int)
+    return hkl, np.arange(len(hkl))
+
+
+@dataclass(frozen=True)
+class _Problem:
+    shape: tuple[int, int, int]
+    modulus: np.ndarray
+    status: np.ndarray
+
+
+def _pose(data: PhasingData, recipe: Recipe, settings: PhasingSettings) -> _Problem:
+    d = data.d_min * recipe.reach
+    shape = grid_shape(np.array(data.cell.lengths), d, settings.grid_per_d)
+    grid_hkl, _ = _plane_twins(shape)
+    q = np.linalg.norm(grid_hkl @ data.cell.B.T, axis=1)
+    status = np.where(q <= 1 / d * (1 + 1e-9), MISSING, OUTSIDE).astype(np.int8)
+    e = data.e**recipe.power * (data.f / np.sqrt(np.mean(data.f**2))) ** (1 - recipe.power)
+    if recipe.shrink:
+        snr = np.maximum(data.i_over_sigma, 0)
+        e = e * np.sqrt(snr**2 / (snr**2 + 1))
+    s2 = np.einsum("ij,ij->i", data.hkl @ data.cell.B.T, data.hkl @ data.cell.B.T) / 4
+    e = e * np.exp(-recipe.b_extra * s2)
+    known = np.where(e <= np.quantile(e, recipe.weak), WEAK, OBSERVED).astype(np.int8)
+    modulus = np.zeros(len(status), dtype=np.float32)
+    for h in (data.hkl, -data.hkl):
+        index, conj = half_complex_index(h, shape)
+        keep = ~conj
+        modulus[index[keep]] = e[keep]
+        status[index[keep]] = known[keep]
+    status[0] = FLOATING
+    return _Problem(shape, modulus, status)
+
+
+def run_trial(problem: _Problem, settings: PhasingSettings, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Random phases to a phased map: returns the flat half-complex transform and the map, float32."""
+    shape, half = problem.shape, (*problem.shape[:2], problem.shape[2] // 2 + 1)
+    phase = rng.random(len(problem.status), dtype=np.float32) * np.float32(2 * np.pi)
+    g = (problem.modulus * np.exp(1j * phase)).astype(np.complex64)
+    flat = np.empty(0, dtype=np.float32)
+    for n in range(settings.iterations + settings.elimination):
+        rho = scipy.fft.irfftn(g.reshape(half), s=shape, overwrite_x=True)
+        flat = rho.reshape(-1)
+        flipping = n < settings.iterations
+        if flipping:
+            flip(flat, 1.1)
+        else:
+            eliminate_low_density(flat, 0.4)
+        g = scipy.fft.rfftn(rho, overwrite_x=True).reshape(-1)
+        impose_moduli(g, problem.modulus, problem.status, settings.missing, flipping)
+    rho = scipy.fft.irfftn(g.reshape(half), s=shape)
+    return g, rho
+
+
+def trials(
+    data: PhasingData, n_atoms: float, settings: PhasingSettings | None = None, seed: int = 0
+) -> Iterator[Trial]:
+    """Trials without end, each from new random phases; ``n_atoms``: expected in the primitive cell, without H."""
+    settings = settings or PhasingSettings()
+    posed: dict[Recipe, _Problem] = {}
+    number = 0
+    while True:
+        recipe = RECIPES[number % len(RECIPES)]
+        problem = posed.setdefault(recipe, _pose(data, recipe, settings)) if recipe not in posed else posed[recipe]
+        g, rho = run_trial(problem, settings, np.random.default_rng([seed, number]))
+        phased = transform_at(data.hkl, g, problem.shape)
+        yield Trial(
+            number, phased, rho,
+            cc_atoms=atoms_agreement(data, rho, int(round(n_atoms))),
+            operator=operator_agreement(data, phased),
+        )  # fmt: skip
+        number += 1
+
+
+def transform_at(hkl: np.ndarray, g: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Complex values (n,) of a flat half-complex transform at reflections (n, 3)."""
+    index, conj = half_complex_index(hkl, shape)
+    v = g[index]
+    return np.where(conj, v.conj(), v)
+
+
+def atoms_agreement(data: PhasingData, rho: np.ndarray, n_atoms: int) -> float:
+    """Correlation of |E| with the moduli of point atoms at the ``n_atoms`` highest peaks, weighted by height."""
+    peaks = map_peaks(rho)[: max(4, n_atoms)]
+    if len(peaks) < 4:
+        return 0.0
+    strong = np.argsort(-data.e)[:4000] if len(data.e) > 4000 else slice(None)
+    calc = np.abs(np.exp(2j * np.pi * (data.hkl[strong] @ peaks[:, :3].T)) @ peaks[:, 3])
+    return float(np.corrcoef(calc, data.e[strong])[0, 1])
+
+
+def operator_agreement(data: PhasingData, g: np.ndarray, most: int = 1500) -> float:
+    """How well the phases obey the best single symmetry operation of the Laue class at any origin, 0 to 1.
+
+    A symmetry (R, t) makes G(h) = exp(−2πi h·t) G(hR), so Σ w G*(h) G(hR) exp(2πi h·u) peaks at one u. The P1 trial
+    knows nothing of symmetry, so this is an independent witness.
+    """
+    full, values = friedel_pairs(data.hkl, g)
+    lookup = Lookup(full)
+    strong = np.argsort(-np.abs(values))[:most]
+    shape = tuple(scipy.fft.next_fast_len(int(4 * np.abs(full[:, i]).max() + 4)) for i in range(3))
+    best = 0.0
+    for r in data.rotations:
+        if np.array_equal(r, np.eye(3)):
+            continue
+        j = lookup(full[strong] @ r)
+        ok = j >= 0
+        h, c = full[strong][ok], values[strong][ok].conj() * values[j[ok]]
+        if len(h) < 10:
+            continue
+        series = np.zeros(shape, dtype=np.complex64)
+        np.add.at(series, tuple((h % shape).T), c)
+        peak = float(scipy.fft.ifftn(series).real.max()) * series.size / float(np.abs(c).sum())
+        best = max(best, peak)
+    return best
+
+
+def friedel_pairs(hkl: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both Friedel mates: indices (2n, 3), values (2n,)."""
+    return np.concatenate([hkl, -hkl]), np.concatenate([g, g.conj()])
+
+
+class Lookup:
+    """Row of each index triple in a table, −1 where it is not there."""
+
+    def __init__(self, hkl: np.ndarray) -> None:
+        self._limit = np.abs(hkl).max(axis=0)
+        self._table = np.full(tuple(2 * self._limit + 1), -1, dtype=np.int64)
+        self._table[tuple((hkl + self._limit).T)] = np.arange(len(hkl))
+
+    def __call__(self, hkl: np.ndarray) -> np.ndarray:
+        inside = np.all(np.abs(hkl) <= self._limit, axis=1)
+        out = np.full(len(hkl), -1, dtype=np.int64)
+        out[inside] = self._table[tuple((hkl[inside] + self._limit).T)]
+        return out
