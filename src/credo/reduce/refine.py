@@ -1,0 +1,260 @@
+"""Refine geometry and crystals together: cell, orientation, axis, beam and its drift, ellipse, camera length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from credo.model import CannotDo, Cell, Crystal, Experiment, Reflections, Report
+from credo.physics.ewald import crossing_speed
+from credo.reduce.refine_assign import assign, calculated, indexed, spot_data
+from credo.reduce.refine_model import GLOBALS, Data, State, linearised, predicted
+from credo.reduce.refine_report import estimate_mosaicity, report_of
+from credo.reduce.refine_solve import Equations, Solution, Variances, student_correction, student_weights
+
+__all__ = ["RefineSettings", "Refined", "refine"]
+
+
+class RefineSettings(BaseModel):
+    """What ``refine`` may change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    known_cell: tuple[float, float, float, float, float, float] | None = Field(
+        None, description="Known cell [Å, deg]: the camera length is refined against it"
+    )
+    camera_length: Literal["auto", "fixed", "refined"] = Field(
+        "auto", description="auto: refined only with a known cell; its scale is otherwise the file's"
+    )
+    axis: bool = Field(True, description="Refine the direction of the rotation axis")
+    ellipse: bool = Field(True, description="Refine the elliptical lens distortion")
+    drift: bool = Field(True, description="Refine the direct beam's position frame by frame")
+    axis_prior_deg: float = Field(1.0, gt=0, description="Expected error of the axis out of the image plane [deg]")
+    ellipse_prior_percent: float = Field(1.0, gt=0, description="Expected size of the ellipse [percent axis ratio]")
+    index_tolerance: float = Field(0.3, gt=0, le=0.5, description="Largest error of a Miller index")
+    max_rounds: int = Field(8, ge=1, description="Rounds of indexing and least squares")
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The end of a refinement, for the report: the state, the spots used, what they say and how well."""
+
+    state: State
+    data: Data
+    variances: Variances
+    solution: Solution
+    start: State
+    walk: float | None
+    iterations: int
+    converged: bool
+
+
+def refine(
+    experiment: Experiment, spots: Reflections, settings: RefineSettings | None = None
+) -> tuple[Experiment, Reflections, Report]:
+    """Joint robust least squares of everything the positions and angles of the indexed spots depend on.
+
+    Minimised: (x, y) residuals [px] and the excitation error at the observed angle [Å⁻¹], each over its variance
+    plus an excess found from the residuals, under Student's t. Cells obey their lattice system (``laue_group``);
+    all crystals share the geometry. The beam of each frame departs from ``Scan.beam_shift`` by a random walk whose
+    size is found by evidence. Weak priors: axis out of plane, ellipse, camera length (fixed unless a cell is known).
+
+    Returns the experiment (refined values, ``Cell.covariance``, ``beam_shift``, mosaicity estimate), the spots
+    (h k l lattice re-assigned, x_calc y_calc phi_calc [px, deg]; NaN where not indexed) and the report.
+    """
+    settings = settings or RefineSettings()
+    if not experiment.crystals:
+        raise CannotDo("refine: no crystal has been indexed", "index the spots first, or give a cell")
+    everything = spot_data(experiment, spots)
+    start = _with_known_cell(State.of(experiment), settings)
+    needed = start.n_cell + 2
+    if len(indexed(everything, len(experiment.crystals)).phi) * 3 < needed + 3:
+        raise CannotDo("refine: too few indexed spots to determine the geometry", "find more spots, or give a cell")
+    done = _iterate(start, everything, experiment, settings)
+    final, used = _outcome(done, experiment, settings)
+    table = _table(done, spots, len(everything.phi))
+    report = report_of(done, final, used, settings)
+    return final, table, report
+
+
+def _with_known_cell(state: State, settings: RefineSettings) -> State:
+    """The scale that best maps the known cell on the found one goes to the camera length; the cell is the known."""
+    if settings.known_cell is None or settings.camera_length == "fixed":
+        return state
+    known = Cell(*settings.known_cell)
+    ratio = (Cell(*state.cells[0]).volume / known.volume) ** (1 / 3)
+    # a known cell in another setting would not fit: keep what was found, only scale
+    same = np.allclose(np.array(state.cells[0][:3]) / ratio, known.lengths, rtol=0.03)
+    cells = [np.concatenate([c[:3] / ratio, c[3:]]) for c in state.cells]
+    if same:
+        cells[0] = np.array(known.parameters)
+    return replace(state, cells=tuple(cells), q_per_pixel=state.q_per_pixel * ratio)
+
+
+def _iterate(start: State, everything: Data, experiment: Experiment, settings: RefineSettings) -> Refined:
+    """Rounds of least squares and indexing, from low resolution to all, until the indices stay."""
+    state, centrings = start, tuple(c.centring for c in experiment.crystals)
+    data = indexed(everything, len(centrings))
+    length = np.linalg.norm(predicted(state, data)[2], axis=1)
+    reach = _first_reach(length)
+    iterations, walk, converged = 0, None, False
+    variances = _variances(state, data, 0)
+    solution = None
+    for turn in range(settings.max_rounds):
+        near = np.linalg.norm(predicted(state, data)[2], axis=1) <= reach
+        active = data.part(near)
+        state, variances, solution, walk, n_steps = _least_squares(
+            state, active, start, experiment, settings, variances, walk
+        )
+        iterations += n_steps
+        before = data
+        full = assign(state, everything, centrings, variances, settings.index_tolerance, walk)
+        data = indexed(full, len(centrings))
+        if len(data.phi) * 3 < start.n_cell + 5:
+            data = before
+            break
+        same = len(before.phi) == len(data.phi) and np.array_equal(before.row, data.row)
+        if reach >= length.max() and same and np.array_equal(before.hkl, data.hkl):
+            converged = True
+            break
+        reach = reach * 1.6 if turn < settings.max_rounds - 3 else np.inf
+    assert solution is not None
+    return Refined(state, data, variances, solution, start, walk, iterations, converged)
+
+
+def _first_reach(length: np.ndarray) -> float:
+    """|q| [Å⁻¹] below which a third of the spots (at least 60) lie: where wrong geometry still indexes rightly."""
+    n = len(length)
+    return float(np.sort(length)[min(n - 1, max(60, n // 3))]) if n else np.inf
+
+
+def _variances(state: State, data: Data, n_fitted: float) -> Variances:
+    xy, eps, q = predicted(state, data)
+    n = len(data.phi)
+    dof = max(1 - n_fitted / max(2 * n + np.count_nonzero(data.use_phi), 1), 0.3)
+    p = data.use_phi
+    speed, length = crossing_speed(q, state.axis)[p], np.linalg.norm(q, axis=1)[p]
+    return Variances.found(data.xy - xy, data.var_xy, eps[p], data.var_phi[p], speed, length, dof)
+
+
+def _least_squares(state, data, start, experiment, settings, variances, walk, max_steps=8):
+    """Gauss-Newton to convergence on a fixed set of spots, the variances found anew at each step."""
+    steps, solution, n_fitted = 0, None, 0.0
+    for steps in range(1, max_steps + 1):
+        equations = _equations(state, data, start, experiment, settings, variances)
+        blocks = equations.blocks()
+        if settings.drift and (steps in (1, 3) or walk is None):
+            walk = equations.best_walk(blocks)
+        solution = equations.solve(walk if settings.drift else None, blocks)
+        state = state.moved(solution.step, solution.shift)
+        n_fitted = solution.n_effective
+        variances = _variances(state, data, n_fitted)
+        scaled = np.abs(solution.step) / np.sqrt(np.diag(solution.covariance))
+        if steps > 1 and scaled.max() < 0.02:
+            break
+    return state, variances, solution, walk, steps
+
+
+def _equations(state, data, start, experiment, settings, variances, corrected: bool = False) -> Equations:
+    """Linearise at ``state``; with ``corrected`` the weights are those of the covariance (see student_correction)."""
+    xy, eps, q, jx, jy, je = linearised(state, data)
+    speed, length = crossing_speed(q, state.axis), np.linalg.norm(q, axis=1)
+    dxy = data.xy - xy
+    v_xy = variances.of_positions(data.var_xy)
+    v_e = variances.of_excitation(data.var_phi, speed, length)
+    z_xy = (dxy**2 / v_xy).sum(axis=1)
+    w_xy = student_weights(z_xy, 2)
+    w_e = student_weights(eps**2 / v_e, 1) * data.use_phi
+    if corrected:
+        w_xy = w_xy / student_correction(dxy / np.sqrt(v_xy), 2)
+        p = data.use_phi
+        if p.any():
+            w_e = w_e / student_correction((eps / np.sqrt(v_e))[p, None], 1)
+    prior, offset = _priors(state, start, settings)
+    return Equations(
+        jx=jx, jy=jy, je=je, rx=dxy[:, 0], ry=dxy[:, 1], re=-eps,
+        wx=w_xy / v_xy[:, 0], wy=w_xy / v_xy[:, 1], we=w_e / v_e, frame=data.frame,
+        numbers=np.asarray(experiment.scan.numbers, dtype=float), departure=state.shift - start.shift,
+        prior=prior, offset=offset,
+    )  # fmt: skip
+
+
+def _priors(state: State, start: State, settings: RefineSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Precisions and departures: weak ones of what the data leave open, very tight ones of what must not move."""
+    n = state.n_parameters
+    sigma, offset = np.full(n, 1e3), np.zeros(n)
+    at = state.n_cell
+    out_of_plane = np.radians(settings.axis_prior_deg)
+    sigma[at : at + 2] = (np.radians(10.0), out_of_plane) if settings.axis else 1e-9
+    offset[at + 1] = np.arcsin(np.clip(state.axis[2], -1, 1)) - np.arcsin(np.clip(start.axis[2], -1, 1))
+    sigma[at + 2 : at + 4] = settings.ellipse_prior_percent / 200 if settings.ellipse else 1e-9
+    offset[at + 2 : at + 4] = state.ellipse - start.ellipse
+    free = settings.camera_length == "refined" or (settings.camera_length == "auto" and settings.known_cell is not None)
+    sigma[at + 4] = 0.3 if free else 1e-9
+    offset[at + 4] = np.log(state.q_per_pixel / start.q_per_pixel)
+    if free and settings.known_cell is not None:
+        # the known cell is good to about 0.1 %: lengths of the first crystal stay there
+        k = state.freedom[0].shape[1]
+        sigma[:k] = 1e-3
+        change = np.concatenate(
+            [np.log(state.cells[0][:3] / start.cells[0][:3]), np.radians(state.cells[0][3:] - start.cells[0][3:])]
+        )
+        offset[:k] = state.freedom[0].T @ change / state.freedom[0].sum(axis=0)
+    return 1 / sigma**2, offset
+
+
+def _outcome(done: Refined, experiment: Experiment, settings: RefineSettings) -> tuple[Experiment, dict]:
+    """The refined experiment with covariances, and the numbers that only the last normal matrix knows."""
+    state, data = done.state, done.data
+    equations = _equations(state, data, done.start, experiment, settings, done.variances, corrected=True)
+    walk = done.walk if settings.drift else None
+    solution = equations.solve(walk)
+    # what the data alone say about the scale: the same equations with its prior lifted
+    lifted = equations.prior.copy()
+    lifted[-1] = 1 / 0.3**2
+    k0 = state.freedom[0].shape[1]
+    if settings.known_cell is not None:
+        lifted[:k0] = 1e-6
+    offset = np.where(lifted == equations.prior, equations.offset, 0.0)
+    scale = replace(equations, prior=lifted, offset=offset).solve(walk)
+    final = state.experiment(experiment)
+    crystals: list[Crystal] = []
+    at = 0
+    for i, (crystal, freedom) in enumerate(zip(final.crystals, state.freedom)):
+        k = freedom.shape[1]
+        to_cell = freedom * np.concatenate([state.cells[i][:3], np.full(3, np.degrees(1.0))])[:, None]
+        covariance = to_cell @ solution.covariance[at : at + k, at : at + k] @ to_cell.T
+        mosaicity, width = estimate_mosaicity(state, data.part(data.crystal == i), experiment, crystal)
+        crystals.append(
+            crystal.replace(
+                cell=crystal.cell.replace(covariance=covariance), mosaicity_deg=mosaicity, shape_width=width
+            )
+        )
+        at += k + 3
+    covariance = scale.covariance
+    along = covariance[-1, :k0] @ state.freedom[0][:3].sum(axis=0)
+    lengths = state.freedom[0][:3].sum(axis=0)
+    spread = np.sqrt(covariance[-1, -1] * max(lengths @ covariance[:k0, :k0] @ lengths, 1e-30))
+    used = {
+        "esd": np.sqrt(np.diag(solution.covariance)),
+        "covariance": solution.covariance,
+        "scale_step": float(scale.step[-1]),
+        "scale_esd": float(np.sqrt(covariance[-1, -1])),
+        "scale_correlation": float(along / spread),
+        "names": GLOBALS,
+    }
+    return final.replace(crystals=tuple(crystals)), used
+
+
+def _table(done: Refined, spots: Reflections, n: int) -> Reflections:
+    """The spots with their new indices and calculated positions."""
+    data, state = done.data, done.state
+    phi, xy = calculated(state, data, [state.ub(k) for k in range(len(state.cells))])
+    lattice, hkl = np.full(n, -1), np.zeros((n, 3), dtype=int)
+    out = np.full((n, 3), np.nan)
+    lattice[data.row], hkl[data.row] = data.crystal, data.hkl
+    out[data.row] = np.column_stack([xy, np.degrees(phi)])
+    return spots.with_columns(hkl=hkl, lattice=lattice, x_calc=out[:, 0], y_calc=out[:, 1], phi_calc=out[:, 2])

@@ -1,0 +1,241 @@
+"""The parameters of geometry refinement: which are free in each lattice system, how they move the experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from credo.kernels.refine import axis_tangents, rotate_about, rotation_derivative, spot_jacobian, spot_positions
+from credo.kernels.rotation import rotation_from_vector
+from credo.model import Cell, Crystal, Detector, Ellipse, Experiment, Goniometer
+from credo.physics.ewald import crossing_speed
+
+__all__ = ["GLOBALS", "Data", "State", "beam_at", "cell_freedom", "constrained_crystal", "linearised", "predicted"]
+
+#: Parameters shared by all crystals, in order: axis in plane, axis out of plane [rad], ellipse (2), ln(q per pixel).
+GLOBALS = ("axis_in_plane", "axis_out_of_plane", "ellipse_1", "ellipse_2", "log_scale")
+
+#: Beyond this turn [rad] from the observed angle a crossing says nothing: the reflection grazes the sphere.
+_MAX_TURN = 0.05
+
+
+@dataclass(frozen=True)
+class Data:
+    """Indexed spots as plain arrays (n,): ``hkl`` (n, 3), ``crystal``, ``phi`` [rad], ``frame``, ``xy`` (n, 2) [px],
+    ``var_xy`` (n, 2) [px²], ``var_phi`` [rad²], ``use_phi`` and the spots' ``row`` in the table they came from."""
+
+    row: np.ndarray
+    hkl: np.ndarray
+    crystal: np.ndarray
+    phi: np.ndarray
+    frame: np.ndarray
+    xy: np.ndarray
+    var_xy: np.ndarray
+    var_phi: np.ndarray
+    use_phi: np.ndarray
+
+    def part(self, keep: np.ndarray) -> Data:
+        """The spots selected by a mask."""
+        return Data(*(v[keep] for v in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class State:
+    """What is refined: per crystal the six cell constants [Å, deg] and U; axis, ellipse components, scale; the beam.
+
+    ``shift`` (n_frames, 2) [px] is the direct beam of each frame minus ``Detector.origin``.
+    """
+
+    cells: tuple[np.ndarray, ...]
+    freedom: tuple[np.ndarray, ...]
+    orientations: tuple[np.ndarray, ...]
+    axis: np.ndarray
+    ellipse: np.ndarray
+    q_per_pixel: float
+    shift: np.ndarray
+    wavelength: float
+    origin: np.ndarray
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> State:
+        """The starting values; cells are first made to obey their lattice system."""
+        crystals = [constrained_crystal(c) for c in experiment.crystals]
+        scan, det = experiment.scan, experiment.detector
+        return cls(
+            cells=tuple(np.array(c.cell.parameters) for c in crystals),
+            freedom=tuple(cell_freedom(c) for c in crystals),
+            orientations=tuple(c.orientation for c in crystals),
+            axis=experiment.goniometer.axis,
+            ellipse=np.array(det.ellipse.components),
+            q_per_pixel=det.q_per_pixel,
+            shift=np.zeros((len(scan), 2)) if scan.beam_shift is None else np.array(scan.beam_shift),
+            wavelength=experiment.beam.wavelength,
+            origin=np.array(det.origin),
+        )
+
+    @property
+    def n_cell(self) -> int:
+        """Number of parameters of the crystals: free cell constants and three rotations each."""
+        return sum(f.shape[1] + 3 for f in self.freedom)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters but those of the frames."""
+        return self.n_cell + len(GLOBALS)
+
+    def ub(self, k: int) -> np.ndarray:
+        """UB (3, 3) of crystal ``k``."""
+        return self.orientations[k] @ Cell(*self.cells[k]).B
+
+    def moved(self, step: np.ndarray, shift: np.ndarray) -> State:
+        """After a step of all parameters (p,) and of the beam (n_frames, 2)."""
+        cells, orientations, at = [], [], 0
+        for cell, freedom, u in zip(self.cells, self.freedom, self.orientations):
+            k = freedom.shape[1]
+            change = freedom @ step[at : at + k]
+            cells.append(np.concatenate([cell[:3] * np.exp(change[:3]), cell[3:] + np.degrees(change[3:])]))
+            orientations.append(rotation_from_vector(step[at + k : at + k + 3]) @ u)
+            at += k + 3
+        axis = self.axis + step[at : at + 2] @ axis_tangents(self.axis)
+        return replace(
+            self,
+            cells=tuple(cells),
+            orientations=tuple(orientations),
+            axis=axis / np.linalg.norm(axis),
+            ellipse=self.ellipse + step[at + 2 : at + 4],
+            q_per_pixel=float(self.q_per_pixel * np.exp(step[at + 4])),
+            shift=self.shift + shift,
+        )
+
+    def experiment(self, old: Experiment) -> Experiment:
+        """``old`` with the refined values; the mean beam position goes to ``Detector.origin``."""
+        mean = self.shift.mean(axis=0)
+        detector: Detector = old.detector.replace(
+            q_per_pixel=self.q_per_pixel,
+            origin=(float(self.origin[0] + mean[0]), float(self.origin[1] + mean[1])),
+            ellipse=Ellipse.from_components(*self.ellipse),
+        )
+        crystals = [
+            c.replace(cell=Cell(*cell), orientation=u)
+            for c, cell, u in zip(old.crystals, self.cells, self.orientations)
+        ]
+        return old.replace(
+            detector=detector,
+            goniometer=Goniometer(self.axis),
+            scan=old.scan.replace(beam_shift=self.shift - mean),
+            crystals=tuple(crystals),
+        )
+
+
+def cell_freedom(crystal: Crystal) -> np.ndarray:
+    """(6, k): how the k free parameters of the lattice system change ln a, ln b, ln c, α, β, γ [rad].
+
+    The system follows from the Laue group (monoclinic: unique axis b; trigonal: hexagonal axes unless γ is far from
+    120°, then rhombohedral).
+    """
+    laue, gamma = crystal.laue_group, crystal.cell.gamma
+    if laue.startswith(("m-3", "m3")):
+        groups = [(0, 1, 2)]
+    elif laue.startswith("-3") and abs(gamma - 120) > 5:
+        groups = [(0, 1, 2), (3, 4, 5)]
+    elif laue.startswith(("4", "-3", "6")):
+        groups = [(0, 1), (2,)]
+    elif laue == "mmm":
+        groups = [(0,), (1,), (2,)]
+    elif laue.startswith("2") or laue == "12/m1":
+        groups = [(0,), (1,), (2,), (4,)]
+    else:
+        groups = [(i,) for i in range(6)]
+    out = np.zeros((6, len(groups)))
+    for j, group in enumerate(groups):
+        out[list(group), j] = 1.0
+    return out
+
+
+def constrained_crystal(crystal: Crystal) -> Crystal:
+    """The nearest crystal whose cell obeys its lattice system; U follows by polar decomposition."""
+    freedom = cell_freedom(crystal)
+    p = np.array(crystal.cell.parameters)
+    ideal = np.array([0, 0, 0, 90.0, 90.0, 90.0])
+    if crystal.laue_group.startswith(("-3", "6")) and freedom[3, -1] == 0:
+        ideal[5] = 120.0
+    free = freedom.any(axis=1)
+    projected = np.concatenate([np.log(p[:3]), p[3:]])
+    mean = freedom @ (freedom.T @ projected / freedom.sum(axis=0))
+    p = np.where(free, mean, ideal)
+    p[:3] = np.exp(p[:3])
+    if np.allclose(p, crystal.cell.parameters, rtol=0, atol=1e-12):
+        return crystal
+    ub = crystal.UB
+    cell = Cell(*p)
+    u, _, vt = np.linalg.svd(ub @ np.linalg.inv(cell.B))
+    return crystal.replace(cell=cell, orientation=u @ vt)
+
+
+def predicted(state: State, data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions (n, 2) [px], excitation errors (n,) [Å⁻¹] and scattering vectors (n, 3) at the observed angles."""
+    ubs = np.stack([state.ub(k) for k in range(len(state.cells))])
+    q0 = np.einsum("nij,nj->ni", ubs[data.crystal], data.hkl.astype(float))
+    q = rotate_about(state.axis, data.phi, q0)
+    centre = state.origin + beam_at(state.shift, data.frame)
+    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre)
+    return xy, eps, q
+
+
+def beam_at(shift: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Beam shift (n, 2) at fractional list indices: linear between the frames' middles, as ``Scan.shift_at``."""
+    i = np.arange(len(shift)) + 0.5
+    return np.stack([np.interp(frame, i, shift[:, k]) for k in (0, 1)], axis=1)
+
+
+def linearised(state: State, data: Data) -> tuple[np.ndarray, ...]:
+    """Positions (n, 2) [px], excitation errors (n,) [Å⁻¹], q (n, 3) and the derivatives of x, y, ε, each (n, p).
+
+    All are taken where the reflection *crosses* the sphere (one Newton step from the observed angle), and ε there is
+    the speed of crossing times the observed minus the calculated angle. Derivatives at the observed angle would carry
+    its error, and a least squares in which the residual multiplies its own derivative favours small cells.
+    """
+    _, eps, q = predicted(state, data)
+    speed = crossing_speed(q, state.axis)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        delta = -eps / speed
+    delta = np.where(np.abs(delta) < _MAX_TURN, delta, 0.0)
+    at = replace(data, phi=data.phi + delta)
+    q0, dq = _moves(state, at)
+    q = rotate_about(state.axis, at.phi, q0)
+    centre = state.origin + beam_at(state.shift, data.frame)
+    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre)
+    eps = eps - crossing_speed(q, state.axis) * delta
+    return xy, eps, q, *spot_jacobian(q, dq, state.wavelength, state.q_per_pixel, state.ellipse)
+
+
+def _moves(state: State, data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """U B h (n, 3) and the derivatives of q by cells, orientations and axis (p, n, 3)."""
+    n = len(data.phi)
+    dq, q0, at = np.zeros((state.n_cell + 2, n, 3)), np.empty((n, 3)), 0
+    for k, (cell, freedom, u) in enumerate(zip(state.cells, state.freedom, state.orientations)):
+        mine = data.crystal == k
+        h, phi = data.hkl[mine].astype(float), data.phi[mine]
+        q0[mine] = h @ state.ub(k).T
+        for db in _cell_derivatives(cell, freedom):
+            dq[at, mine] = rotate_about(state.axis, phi, h @ (u @ db).T)
+            at += 1
+        for e in np.eye(3):
+            dq[at, mine] = rotate_about(state.axis, phi, np.cross(e, q0[mine]))
+            at += 1
+    for j, t in enumerate(axis_tangents(state.axis)):
+        dq[at + j] = rotation_derivative(state.axis, data.phi, q0, t)
+    return q0, dq
+
+
+def _cell_derivatives(cell: np.ndarray, freedom: np.ndarray) -> list[np.ndarray]:
+    """dB by each free cell parameter (central differences, exact to 1e-10)."""
+    h, out = 1e-5, []
+    for column in freedom.T:
+        ends = []
+        for sign in (h, -h):
+            c = sign * column
+            ends.append(Cell(*cell[:3] * np.exp(c[:3]), *(cell[3:] + np.degrees(c[3:]))).B)
+        out.append((ends[0] - ends[1]) / (2 * h))
+    return out

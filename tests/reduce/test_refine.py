@@ -1,0 +1,110 @@
+"""Geometry refinement: the truth is found again from noisy spots, with uncertainties that are right."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from credo.kernels.rotation import misorientation_deg, rotation_from_vector
+from credo.model import (
+    Beam,
+    CannotDo,
+    Cell,
+    Crystal,
+    Detector,
+    Ellipse,
+    Experiment,
+    Goniometer,
+    Reflections,
+    Scan,
+)
+from credo.physics.ewald import predict
+from credo.reduce.refine import RefineSettings, refine
+
+MFI = (13.142, 19.738, 20.090, 90, 90, 90)
+
+
+def scene(seed, cell=MFI, laue="mmm", ellipse=0.0, drift=(0.0, 0.0), dist=1.0, share=0.15, n=200, cells_off=0.003):
+    """Truth, a wrong start and noisy spots (0.1 px, 0.03 deg at full speed, 3 % spurious)."""
+    rng = np.random.default_rng(seed)
+    crystal = Crystal(Cell(*cell), Rotation.random(random_state=seed).as_matrix(), laue_group=laue)
+    shift = np.linspace(-0.5, 0.5, n)[:, None] * np.array(drift)
+    scan = Scan.regular(n, -35, 70 / n)
+    truth = Experiment(
+        Beam(0.02508),
+        Detector((516, 516), 0.0025, (258.0, 258.0), ellipse=Ellipse(ellipse, rng.uniform(0, 180))),
+        Goniometer.in_plane(38.3),
+        scan.replace(beam_shift=shift),
+        (crystal,),
+    )
+    spots = noisy(truth, predict(truth, crystal, 0.8), rng, share)
+    wrong = np.array(cell) * np.r_[1 + rng.normal(0, cells_off, 3), 1, 1, 1] / np.r_[dist, dist, dist, 1, 1, 1]
+    turn = rotation_from_vector(np.radians(rng.normal(0, 0.3, 3)))
+    start = truth.replace(
+        crystals=(crystal.replace(cell=Cell(*wrong), orientation=turn @ crystal.orientation),),
+        goniometer=Goniometer.in_plane(38.3 + rng.normal(0, 0.3)),
+        detector=Detector((516, 516), 0.0025 * dist, tuple(258 + rng.normal(0, 1, 2))),
+        scan=scan,
+    )
+    return truth, start, spots
+
+
+def noisy(truth, p, rng, share):
+    p = p.select(rng.random(len(p)) < share)
+    n, m = len(p), len(p) // 30
+    speed = np.maximum(p["d"] / p["lorentz"], 0.05)
+    vx, vp = np.full(n, 0.1), 0.03 / speed
+
+    def spoiled(name, noise, low, high):
+        return np.r_[p[name] + rng.normal(0, 1, n) * noise, rng.uniform(low, high, m)]
+
+    phi = spoiled("phi", vp, -35, 35)
+    zeros = np.zeros(m)
+    return Reflections(
+        x=spoiled("x", vx, 0, 516), y=spoiled("y", vx, 0, 516), phi=phi,
+        frame=np.clip((phi + 35) / 70, 0, 1) * len(truth.scan),
+        var_x=np.r_[vx, zeros + 0.1] ** 2, var_y=np.r_[vx, zeros + 0.1] ** 2, var_phi=np.r_[vp, zeros + 0.03] ** 2,
+        h=np.r_[p["h"], zeros], k=np.r_[p["k"], zeros], l=np.r_[p["l"], zeros],
+        lattice=np.r_[np.zeros(n), zeros - 1], cut=np.zeros(n + m, dtype=bool),
+    )  # fmt: skip
+
+
+def relative_cell_error(found, truth):
+    return np.abs(np.array(found.crystal.cell.parameters) / np.array(truth.crystal.cell.parameters) - 1)
+
+
+@pytest.mark.parametrize("ellipse", [0.0, 4.0])
+def test_truth_is_found_again(ellipse):
+    truth, start, spots = scene(1, ellipse=ellipse, drift=(6, -4), share=0.3)
+    found, table, report = refine(start, spots)
+    assert relative_cell_error(found, truth).max() < 1e-4
+    assert misorientation_deg(found.crystal.orientation, truth.crystal.orientation) < 0.005
+    assert np.degrees(np.arccos(min(found.goniometer.axis @ truth.goniometer.axis, 1))) < 0.01
+    assert abs(found.detector.ellipse.amplitude_percent - ellipse) < 0.03
+    beam = found.scan.beam_shift + found.detector.origin - truth.scan.beam_shift - truth.detector.origin
+    assert np.sqrt(np.mean(beam**2)) < 0.06
+    mine = spots["lattice"] == 0
+    assert np.mean((table["lattice"][mine] == 0) & np.all(table.hkl[mine] == spots.hkl[mine], axis=1)) > 0.995
+    assert report.numbers["converged"]
+    assert abs(report.numbers["scale_from_curvature"] - 1) < 5 * report.numbers["scale_from_curvature_esd"]
+
+
+def test_wrong_camera_length_is_seen_but_left():
+    truth, start, spots = scene(2, dist=1.2)
+    found, _, report = refine(start, spots)
+    assert not report.numbers["scale_determined"]
+    assert found.detector.q_per_pixel == pytest.approx(0.003, rel=1e-6)
+    assert np.allclose(np.array(found.crystal.cell.lengths) * 1.2, MFI[:3], rtol=1e-3)
+    assert report.numbers["scale_from_curvature"] < 0.9
+
+
+def test_known_cell_calibrates_the_camera_length():
+    _, start, spots = scene(2, dist=1.2)
+    found, _, report = refine(start, spots, RefineSettings(known_cell=MFI))
+    assert found.detector.q_per_pixel == pytest.approx(0.0025, rel=1e-3)
+    assert report.numbers["scale_determined"]
+
+
+def test_nothing_indexed_is_an_error():
+    _, start, spots = scene(3)
+    with pytest.raises(CannotDo, match="too few indexed"):
+        refine(start, spots.select(np.arange(2)))
