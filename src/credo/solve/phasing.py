@@ -146,7 +146,7 @@ def trials(
         phased = transform_at(data.hkl, g, problem.shape)
         yield Trial(
             number, phased, rho,
-            cc_atoms=atoms_agreement(data, rho, int(round(n_atoms))),
+            cc_atoms=atoms_agreement(data, rho, round(n_atoms)),
             operator=operator_agreement(data, phased),
         )  # fmt: skip
         number += 1

@@ -1,0 +1,107 @@
+"""Structure factors and |F|² derivatives of atoms under space-group operations, reflection by reflection."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["calculate", "calculate_with_derivatives"]
+
+_TWO_PI = 2 * np.pi
+
+
+@njit(cache=True, fastmath=True)
+def _debye_waller(aniso: bool, u: np.ndarray, w: np.ndarray, s2: float) -> float:
+    if aniso:
+        return np.exp(
+            -2 * np.pi**2
+            * (u[0] * w[0] + u[1] * w[1] + u[2] * w[2] + u[3] * w[3] + u[4] * w[4] + u[5] * w[5])
+        )  # fmt: skip
+    return np.exp(-8 * np.pi**2 * u[0] * s2)
+
+
+@njit(cache=True, fastmath=True)
+def _turned(h: np.ndarray, r: np.ndarray, star: np.ndarray, hr: np.ndarray, w: np.ndarray) -> None:
+    """h R, and the weights w of U11 U22 U33 U12 U13 U23 in hᵀ(a*Ua*)h."""
+    for j in range(3):
+        hr[j] = h[0] * r[0, j] + h[1] * r[1, j] + h[2] * r[2, j]
+    p, q, s = hr[0] * star[0], hr[1] * star[1], hr[2] * star[2]
+    w[0], w[1], w[2] = p * p, q * q, s * s
+    w[3], w[4], w[5] = 2 * p * q, 2 * p * s, 2 * q * s
+
+
+@njit(cache=True, fastmath=True)
+def calculate(
+    hkl: np.ndarray, s2: np.ndarray, rot: np.ndarray, trans: np.ndarray, star: np.ndarray,
+    f: np.ndarray, kind: np.ndarray, xyz: np.ndarray, occ: np.ndarray, u: np.ndarray, aniso: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """F (n,) complex. hkl (n, 3) float; s2 (n,) = (sin θ/λ)²; rot (m, 3, 3), trans (m, 3); star (3,): a* b* c*;
+    f (n_kinds, n) scattering factors; kind, occ (a,); xyz (a, 3); u (a, 6), of which u[0] when not ``aniso``."""
+    out = np.zeros(len(hkl), dtype=np.complex128)
+    hr, w = np.empty(3), np.empty(6)
+    for n in range(len(hkl)):
+        a = 0.0
+        b = 0.0
+        for m in range(len(rot)):
+            _turned(hkl[n], rot[m], star, hr, w)
+            shift = hkl[n, 0] * trans[m, 0] + hkl[n, 1] * trans[m, 1] + hkl[n, 2] * trans[m, 2]
+            for i in range(len(xyz)):
+                g = occ[i] * f[kind[i], n] * _debye_waller(aniso[i], u[i], w, s2[n])
+                x = _TWO_PI * (hr[0] * xyz[i, 0] + hr[1] * xyz[i, 1] + hr[2] * xyz[i, 2] + shift)
+                a += g * np.cos(x)
+                b += g * np.sin(x)
+        out[n] = complex(a, b)
+    return out
+
+
+@njit(cache=True, fastmath=True)
+def calculate_with_derivatives(
+    hkl: np.ndarray, s2: np.ndarray, rot: np.ndarray, trans: np.ndarray, star: np.ndarray,
+    f: np.ndarray, kind: np.ndarray, xyz: np.ndarray, occ: np.ndarray, u: np.ndarray, aniso: np.ndarray,
+    jac: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """As :func:`calculate`, and d|F|²/dp in ``jac`` (n, 10 a): per atom x y z, occ, then U11 U22 U33 U12 U13 U23
+    (only the first when isotropic)."""
+    out = np.zeros(len(hkl), dtype=np.complex128)
+    na = len(xyz)
+    hr, w = np.empty(3), np.empty(6)
+    da, db = np.empty((na, 10)), np.empty((na, 10))
+    for n in range(len(hkl)):
+        da[:] = 0.0
+        db[:] = 0.0
+        a = 0.0
+        b = 0.0
+        for m in range(len(rot)):
+            _turned(hkl[n], rot[m], star, hr, w)
+            shift = hkl[n, 0] * trans[m, 0] + hkl[n, 1] * trans[m, 1] + hkl[n, 2] * trans[m, 2]
+            for i in range(na):
+                t = f[kind[i], n] * _debye_waller(aniso[i], u[i], w, s2[n])
+                x = _TWO_PI * (hr[0] * xyz[i, 0] + hr[1] * xyz[i, 1] + hr[2] * xyz[i, 2] + shift)
+                c, s = t * np.cos(x), t * np.sin(x)
+                da[i, 3] += c
+                db[i, 3] += s
+                for j in range(3):
+                    da[i, j] -= hr[j] * s
+                    db[i, j] += hr[j] * c
+                if aniso[i]:
+                    for j in range(6):
+                        da[i, 4 + j] += w[j] * c
+                        db[i, 4 + j] += w[j] * s
+        for i in range(na):
+            a += occ[i] * da[i, 3]
+            b += occ[i] * db[i, 3]
+        for i in range(na):
+            o = occ[i]
+            for j in range(3):
+                jac[n, 10 * i + j] = 2 * _TWO_PI * o * (a * da[i, j] + b * db[i, j])
+            common = 2 * (a * da[i, 3] + b * db[i, 3])
+            jac[n, 10 * i + 3] = common
+            if aniso[i]:
+                for j in range(6):
+                    jac[n, 10 * i + 4 + j] = -2 * np.pi**2 * 2 * o * (a * da[i, 4 + j] + b * db[i, 4 + j])
+            else:
+                jac[n, 10 * i + 4] = -8 * np.pi**2 * s2[n] * o * common
+                for j in range(1, 6):
+                    jac[n, 10 * i + 4 + j] = 0.0
+        out[n] = complex(a, b)
+    return out
