@@ -1,0 +1,56 @@
+"""Write a file so that it is either whole or not there: a temporary file beside it, flushed, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from credo.model.errors import CannotDo
+
+__all__ = ["atomic_path", "atomic_write"]
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder; it becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    A full disk or an interruption leaves an earlier ``path`` as it was.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp makes files private
+        os.replace(temporary, path)  # noqa: PTH105 - replaces also on Windows
+        temporary = None
+    except OSError as error:
+        raise CannotDo(
+            f"{path}: could not be written ({error.strerror or error})", "free space, or choose another --out"
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A binary stream that becomes ``path``, see :func:`atomic_path`."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        yield stream
+        stream.flush()
+
+
+def _umask() -> int:
+    """The permissions that the user's shell takes away (reading it means setting it)."""
+    current = os.umask(0o022)
+    os.umask(current)
+    return current
