@@ -1,0 +1,245 @@
+"""Each frame's own orientation, from what it recorded of every rocking curve: stick-slip and wobble of the stage.
+
+Convention: the misset ω_f of frame f (``Scan.misset_deg``, laboratory frame) is applied after the rotation and holds
+for the whole frame, from its start to its end: q(φ) = M_f R(m, φ) U B h with M_f = exp [ω_f]ₓ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from credo.kernels.missets import banded_inverse, rocking_equations, rocking_fit
+from credo.kernels.refine import axis_tangents
+from credo.kernels.rotation import rotation_from_vector
+from credo.model import Crystal, Experiment, Reflections, Report
+from credo.physics.ewald import excitation, scattering_vectors
+
+__all__ = ["MissetSettings", "fit_missets", "frame_rotations", "misset_basis"]
+
+_NU = 4.0
+_REACH = 30
+
+
+class MissetSettings(BaseModel):
+    """How frame orientations are fitted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start_deg: float = Field(0.05, gt=0, description="First guess of the rms misset [deg]; the data then decide")
+    min_significance: float = Field(4.0, gt=0, description="Smallest I/sigma of a reflection that takes part")
+    in_plane: bool = Field(True, description="Also fit the turn about the beam, from spot positions")
+    iterations: int = Field(12, ge=1, description="Gauss-Newton steps")
+
+
+class PartialsLike(Protocol):
+    """What ``measure_partials`` gives, flat: for each observation the row of ``predicted`` and the frame."""
+
+    row: np.ndarray
+    frame: np.ndarray
+    intensity: np.ndarray
+    variance: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+def frame_rotations(experiment: Experiment) -> np.ndarray:
+    """M_f (n, 3, 3): q(φ) = M_f R(m, φ) U B h holds from the start to the end of frame f; identities without missets."""
+    missets = experiment.scan.misset_deg
+    if missets is None:
+        return np.broadcast_to(np.eye(3), (len(experiment.scan), 3, 3)).copy()
+    return rotation_from_vector(np.radians(missets))
+
+
+def misset_basis(axis: np.ndarray) -> np.ndarray:
+    """Rows (3, 3): the rotation axis m, the direction across it in the image, and (nearly) the beam, m × across."""
+    t1, t2 = axis_tangents(axis)
+    return np.stack([axis, t1, t2])
+
+
+@dataclass(frozen=True)
+class _Observations:
+    """Partials sorted by reflection and frame, with the geometry each needs (see ``rocking_fit``)."""
+
+    start: np.ndarray
+    frame: np.ndarray
+    intensity: np.ndarray
+    variance: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    tilt: np.ndarray
+    length: np.ndarray
+    source: np.ndarray
+
+
+def fit_missets(
+    experiment: Experiment,
+    predicted: Reflections,
+    partials: PartialsLike,
+    settings: MissetSettings | None = None,
+) -> tuple[Experiment, Report]:
+    """``Scan.misset_deg`` (n, 3) from the rocking curves of ``partials``, and a report.
+
+    The model is I = K_f I_r P_r(ω_f): the share P of a Gaussian rocking curve that frame f covers. Two tilts and a
+    scale of every frame, all intensities and the widths of the rocking curve are fitted together under Student's t.
+    Tilts and scales have Gaussian priors about zero whose widths are those of largest evidence (MacKay 1992), so a
+    steady goniometer is left alone. ``predicted`` must be without missets; it may hold several ``lattice``s.
+    """
+    settings = settings or MissetSettings()
+    n = len(experiment.scan)
+    obs = _gather(experiment, predicted, partials, settings)
+    if len(obs.start) < 11:
+        return experiment, Report({"misset_rms_deg": 0.0}, ("Too few strong reflections to fit each frame.",))
+    fit = _Fit(obs, n, experiment.crystal, settings).run()
+    basis = misset_basis(experiment.goniometer.axis)
+    components = np.column_stack([fit.state[:, :2], np.zeros(n)])
+    numbers = fit.numbers()
+    misset = np.degrees(components @ basis)
+    crystals = tuple(
+        c.replace(mosaicity_deg=float(np.degrees(fit.mosaicity)), shape_width=float(fit.shape))
+        for c in experiment.crystals
+    )
+    out = experiment.replace(scan=experiment.scan.replace(misset_deg=misset), crystals=crystals)
+    figures = {
+        "misset_about_axis_deg": np.degrees(fit.state[:, 0]),
+        "misset_across_deg": np.degrees(fit.state[:, 1]),
+        "misset_esd_deg": np.degrees(fit.esd[:, :2]),
+        "frame_scale": np.exp(fit.state[:, 2]),
+    }
+    return out, Report(numbers, (), figures)
+
+
+def _gather(experiment: Experiment, predicted: Reflections, partials: PartialsLike, settings: MissetSettings):
+    """The observations that can tell: strong reflections, frames near their crossing."""
+    row, frame = np.asarray(partials.row), np.asarray(partials.frame)
+    lattice = predicted["lattice"] if "lattice" in predicted else np.zeros(len(predicted), dtype=int)
+    ubs = np.stack([c.UB for c in experiment.crystals])
+    q0 = np.einsum("nij,nj->ni", ubs[np.maximum(lattice, 0)], predicted.hkl.astype(float))
+    axis, scan, wavelength = experiment.goniometer.axis, experiment.scan, experiment.beam.wavelength
+    finite = np.isfinite(partials.intensity) & (np.asarray(partials.variance) > 0)
+    total = np.bincount(row[finite], np.asarray(partials.intensity)[finite], len(predicted))
+    noise = np.sqrt(np.bincount(row[finite], np.asarray(partials.variance)[finite], len(predicted)))
+    keep = finite & (total[row] > settings.min_significance * noise[row])
+    order = np.lexsort((frame, row))
+    order = order[keep[order]]
+    row, frame = row[order], frame[order]
+
+    def eps(angle: np.ndarray) -> np.ndarray:
+        return excitation(scattering_vectors(np.eye(3), q0[row], axis, angle), wavelength)
+
+    q = scattering_vectors(np.eye(3), q0[row], axis, scan.mid_deg[frame])
+    basis = misset_basis(axis)
+    tilt = np.stack([np.cross(b, q)[:, 2] for b in basis[:2]], axis=1)
+    _, start, count = np.unique(row, return_index=True, return_counts=True)
+    many = np.repeat(count >= 2, count)
+    start = np.concatenate([[0], np.cumsum(count[count >= 2])])
+    pick = np.flatnonzero(many)
+    return _Observations(
+        start=start, frame=frame[pick], intensity=np.asarray(partials.intensity, dtype=float)[order][pick],
+        variance=np.asarray(partials.variance, dtype=float)[order][pick],
+        low=eps(scan.start_deg[frame])[pick], high=eps(scan.end_deg[frame])[pick], tilt=tilt[pick],
+        length=np.linalg.norm(q0, axis=1)[row[pick][start[:-1]]], source=order[pick],
+    )  # fmt: skip
+
+
+class _Fit:
+    """The alternation: intensities and variances, then all frames at once, then widths and priors."""
+
+    def __init__(self, obs: _Observations, n_frames: int, crystal: Crystal, settings: MissetSettings) -> None:
+        self.obs, self.n, self.settings = obs, n_frames, settings
+        self.mosaicity = max(np.radians(crystal.mosaicity_deg), 1e-4)
+        self.shape = max(crystal.shape_width, 1e-4)
+        self.state = np.zeros((n_frames, 3))
+        self.prior = np.array([np.radians(settings.start_deg)] * 2 + [0.05]) ** 2
+        self.esd = np.sqrt(np.broadcast_to(self.prior, (n_frames, 3)))
+        self.kappa2 = 1e-4
+        self.slope = _variance_slope(obs)
+        self.well = np.zeros(3)
+
+    @property
+    def width(self) -> np.ndarray:
+        """Rms width of each reflection's rocking curve [Å⁻¹]."""
+        return np.hypot(self.obs.length * self.mosaicity, self.shape)
+
+    def run(self) -> _Fit:
+        """Iterate; the priors are set free after the first steps have found the scale of things."""
+        for turn in range(self.settings.iterations):
+            moved = self._step(update_prior=turn >= 2)
+            if turn >= 5 and moved < 0.02:
+                break
+        return self
+
+    def _step(self, update_prior: bool) -> float:
+        from scipy.linalg import cho_solve_banded, cholesky_banded
+
+        o, width = self.obs, self.width
+        scale, residual, variance, mean = rocking_fit(
+            o.start, o.frame, o.intensity, o.variance, o.low, o.high, o.tilt, width, self.state, self.slope, self.kappa2
+        )
+        self._update_kappa(scale, residual, variance, mean)
+        weight = (_NU + 1) / (_NU + residual**2 / variance) / variance
+        share = (o.length * self.mosaicity / width) ** 2
+        band, rhs, hw, gw = rocking_equations(
+            o.start, o.frame, o.low, o.high, o.tilt, width, share, self.state, scale, residual, weight, _REACH
+        )
+        precision = np.tile(1 / self.prior, self.n)
+        band[0] += precision
+        rhs -= precision * self.state.ravel()
+        factor = cholesky_banded(band, lower=True, check_finite=False)
+        step = cho_solve_banded((factor, True), rhs, check_finite=False).reshape(-1, 3)
+        limit = np.array([np.median(width) / np.median(o.length)] * 2 + [0.2])
+        self.state = self.state + np.clip(step, -limit, limit)
+        self.esd = np.sqrt(banded_inverse(factor)[0].reshape(-1, 3))
+        self.well = (1 - self.esd**2 / self.prior).sum(axis=0)
+        if update_prior:
+            floor = np.array([1e-5, 1e-5, 1e-3]) ** 2
+            found = (self.state**2).sum(axis=0) / np.maximum(self.well, 1e-3 * self.n)
+            self.prior = np.clip(found, floor, np.array([0.02, 0.02, 0.5]) ** 2)
+        change = np.linalg.solve(hw + 4 * np.eye(2), gw)
+        self.mosaicity *= float(np.exp(np.clip(change[0], -0.3, 0.3)))
+        self.shape *= float(np.exp(np.clip(change[1], -0.3, 0.3)))
+        return float(np.max(np.abs(step) / np.sqrt(self.prior + self.esd**2)))
+
+    def _update_kappa(self, scale, residual, variance, mean) -> None:
+        """The model's relative error, so that strong observations have χ² = 1 under Student's t."""
+        top = np.repeat(scale, np.diff(self.obs.start))
+        shape = top * np.maximum(mean, 0.01 * top)
+        pure = np.maximum(variance - self.kappa2 * shape, 0.2 * variance)
+        strong = mean > 5 * np.sqrt(pure)
+        if np.count_nonzero(strong) < 50:
+            return
+        low, high = 1e-8, 1.0
+        for _ in range(30):
+            mid = np.sqrt(low * high)
+            z2 = residual[strong] ** 2 / (pure + mid * shape)[strong]
+            low, high = (mid, high) if np.mean((_NU + 1) / (_NU + z2) * z2) > 0.8 else (low, mid)
+        self.kappa2 = float(high)
+
+    def numbers(self) -> dict:
+        """What the report says."""
+        deg = np.degrees(self.state[:, :2])
+        return {
+            "misset_rms_deg": float(np.sqrt(np.mean(np.sum(deg**2, axis=1)))),
+            "misset_about_axis_rms_deg": float(np.sqrt(np.mean(deg[:, 0] ** 2))),
+            "misset_across_rms_deg": float(np.sqrt(np.mean(deg[:, 1] ** 2))),
+            "misset_esd_deg": float(np.degrees(np.sqrt(np.median((self.esd[:, :2] ** 2).sum(axis=1))))),
+            "misset_prior_deg": [float(v) for v in np.degrees(np.sqrt(self.prior[:2]))],
+            "frame_scale_rms": float(np.sqrt(np.mean(self.state[:, 2] ** 2))),
+            "model_error": float(np.sqrt(self.kappa2)),
+            "mosaicity_deg": float(np.degrees(self.mosaicity)),
+            "shape_width_inv_angstrom": float(self.shape),
+            "n_misset_reflections": len(self.obs.start) - 1,
+        }
+
+
+def _variance_slope(obs: _Observations) -> float:
+    """Counts of variance per count of intensity (gain), from strong observations against weak ones."""
+    weak = np.abs(obs.intensity) < 2 * np.sqrt(obs.variance)
+    strong = obs.intensity > 8 * np.sqrt(obs.variance)
+    if not strong.any():
+        return 0.0
+    base = np.median(obs.variance[weak]) if weak.any() else 0.0
+    return float(max(np.median((obs.variance[strong] - base) / obs.intensity[strong]), 0.0))
