@@ -7,21 +7,23 @@ for the whole frame, from its start to its end: q(φ) = M_f R(m, φ) U B h with 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.kernels.missets import banded_inverse, rocking_equations, rocking_fit
+from credo.kernels.missets import banded_inverse, best_turns, frame_shares, rocking_equations, rocking_fit
 from credo.kernels.refine import axis_tangents
 from credo.kernels.rotation import rotation_from_vector
 from credo.model import Crystal, Experiment, Reflections, Report
 from credo.physics.ewald import excitation, scattering_vectors
+from credo.reduce.missets_plane import PartialsLike, turns_about_beam
 
-__all__ = ["MissetSettings", "fit_missets", "frame_rotations", "misset_basis"]
+__all__ = ["MissetSettings", "fit_missets", "frame_rotations", "misset_basis", "recorded_shares"]
 
 _NU = 4.0
 _REACH = 30
+#: Factors on the rocking width in the first steps: a wide curve still pulls where a narrow one has gone by.
+_BLUR = (4.0, 3.0, 2.0, 1.5, 1.0)
 
 
 class MissetSettings(BaseModel):
@@ -29,25 +31,16 @@ class MissetSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    start_deg: float = Field(0.05, gt=0, description="First guess of the rms misset [deg]; the data then decide")
-    min_significance: float = Field(4.0, gt=0, description="Smallest I/sigma of a reflection that takes part")
-    in_plane: bool = Field(True, description="Also fit the turn about the beam, from spot positions")
-    iterations: int = Field(12, ge=1, description="Gauss-Newton steps")
-
-
-class PartialsLike(Protocol):
-    """What ``measure_partials`` gives, flat: for each observation the row of ``predicted`` and the frame."""
-
-    row: np.ndarray
-    frame: np.ndarray
-    intensity: np.ndarray
-    variance: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
+    start_deg: float = Field(
+        default=0.05, gt=0, description="First guess of the rms misset [deg]; the data then decide"
+    )
+    min_significance: float = Field(default=4.0, gt=0, description="Smallest I/sigma of a reflection that takes part")
+    in_plane: bool = Field(default=True, description="Also fit the turn about the beam, from spot positions")
+    iterations: int = Field(default=16, ge=1, description="Gauss-Newton steps")
 
 
 def frame_rotations(experiment: Experiment) -> np.ndarray:
-    """M_f (n, 3, 3): q(φ) = M_f R(m, φ) U B h holds from the start to the end of frame f; identities without missets."""
+    """M_f (n, 3, 3): q(φ) = M_f R(m, φ) U B h from the start to the end of frame f; identities without missets."""
     missets = experiment.scan.misset_deg
     if missets is None:
         return np.broadcast_to(np.eye(3), (len(experiment.scan), 3, 3)).copy()
@@ -95,8 +88,11 @@ def fit_missets(
         return experiment, Report({"misset_rms_deg": 0.0}, ("Too few strong reflections to fit each frame.",))
     fit = _Fit(obs, n, experiment.crystal, settings).run()
     basis = misset_basis(experiment.goniometer.axis)
-    components = np.column_stack([fit.state[:, :2], np.zeros(n)])
-    numbers = fit.numbers()
+    plane = np.zeros((n, 2))
+    if settings.in_plane:
+        plane = turns_about_beam(experiment, predicted, partials)
+    components = np.column_stack([fit.state[:, :2], plane[:, 0]])
+    numbers = fit.numbers() | {"misset_about_beam_rms_deg": float(np.degrees(np.sqrt(np.mean(plane[:, 0] ** 2))))}
     misset = np.degrees(components @ basis)
     crystals = tuple(
         c.replace(mosaicity_deg=float(np.degrees(fit.mosaicity)), shape_width=float(fit.shape))
@@ -107,6 +103,8 @@ def fit_missets(
         "misset_about_axis_deg": np.degrees(fit.state[:, 0]),
         "misset_across_deg": np.degrees(fit.state[:, 1]),
         "misset_esd_deg": np.degrees(fit.esd[:, :2]),
+        "misset_about_beam_deg": np.degrees(plane[:, 0]),
+        "misset_about_beam_esd_deg": np.degrees(plane[:, 1]),
         "frame_scale": np.exp(fit.state[:, 2]),
     }
     return out, Report(numbers, (), figures)
@@ -164,22 +162,35 @@ class _Fit:
         """Rms width of each reflection's rocking curve [Å⁻¹]."""
         return np.hypot(self.obs.length * self.mosaicity, self.shape)
 
+    @property
+    def _unsettled(self) -> bool:
+        """Whether frames turn by more than half a rocking curve, so that some may have lost it."""
+        return bool(np.sqrt(self.prior[0]) > 0.5 * np.median(self.width / self.obs.length))
+
     def run(self) -> _Fit:
         """Iterate; the priors are set free after the first steps have found the scale of things."""
         for turn in range(self.settings.iterations):
-            moved = self._step(update_prior=turn >= 2)
-            if turn >= 5 and moved < 0.02:
+            blur = _BLUR[min(turn, len(_BLUR) - 1)]
+            moved = self._step(update_prior=turn >= 2, blur=blur, search=turn == len(_BLUR) - 1 and self._unsettled)
+            if turn > len(_BLUR) and moved < 0.05:
                 break
         return self
 
-    def _step(self, update_prior: bool) -> float:
+    def _step(self, update_prior: bool, blur: float, search: bool = False) -> float:
         from scipy.linalg import cho_solve_banded, cholesky_banded
 
-        o, width = self.obs, self.width
+        o, width = self.obs, self.width * blur
         scale, residual, variance, mean = rocking_fit(
             o.start, o.frame, o.intensity, o.variance, o.low, o.high, o.tilt, width, self.state, self.slope, self.kappa2
         )
-        self._update_kappa(scale, residual, variance, mean)
+        self._update_kappa(scale, residual, mean)
+        if search:
+            turns = np.linspace(-3, 3, 31) * np.sqrt(self.prior[0])
+            self.state[:, 0] += best_turns(
+                o.start, o.frame, o.intensity, o.low, o.high, o.tilt, width, self.state, scale, variance,
+                self.prior[0], turns, _NU,
+            )  # fmt: skip
+            return 1.0
         weight = (_NU + 1) / (_NU + residual**2 / variance) / variance
         share = (o.length * self.mosaicity / width) ** 2
         band, rhs, hw, gw = rocking_equations(
@@ -192,22 +203,24 @@ class _Fit:
         step = cho_solve_banded((factor, True), rhs, check_finite=False).reshape(-1, 3)
         limit = np.array([np.median(width) / np.median(o.length)] * 2 + [0.2])
         self.state = self.state + np.clip(step, -limit, limit)
-        self.esd = np.sqrt(banded_inverse(factor)[0].reshape(-1, 3))
-        self.well = (1 - self.esd**2 / self.prior).sum(axis=0)
         if update_prior:
+            self.esd = np.sqrt(banded_inverse(factor)[0].reshape(-1, 3))
+            self.well = (1 - self.esd**2 / self.prior).sum(axis=0)
             floor = np.array([1e-5, 1e-5, 1e-3]) ** 2
             found = (self.state**2).sum(axis=0) / np.maximum(self.well, 1e-3 * self.n)
-            self.prior = np.clip(found, floor, np.array([0.02, 0.02, 0.5]) ** 2)
+            self.prior = np.clip(found, floor, np.array([0.02, 0.02, 0.25]) ** 2)
+        if blur > 1:
+            return 1.0
         change = np.linalg.solve(hw + 4 * np.eye(2), gw)
         self.mosaicity *= float(np.exp(np.clip(change[0], -0.3, 0.3)))
         self.shape *= float(np.exp(np.clip(change[1], -0.3, 0.3)))
-        return float(np.max(np.abs(step) / np.sqrt(self.prior + self.esd**2)))
+        return float(np.sqrt(np.mean((step / self.esd)[:, :2] ** 2)))
 
-    def _update_kappa(self, scale, residual, variance, mean) -> None:
+    def _update_kappa(self, scale, residual, mean) -> None:
         """The model's relative error, so that strong observations have χ² = 1 under Student's t."""
         top = np.repeat(scale, np.diff(self.obs.start))
         shape = top * np.maximum(mean, 0.01 * top)
-        pure = np.maximum(variance - self.kappa2 * shape, 0.2 * variance)
+        pure = np.maximum(self.obs.variance - self.slope * residual, 0.2 * self.obs.variance)
         strong = mean > 5 * np.sqrt(pure)
         if np.count_nonzero(strong) < 50:
             return
@@ -215,7 +228,8 @@ class _Fit:
         for _ in range(30):
             mid = np.sqrt(low * high)
             z2 = residual[strong] ** 2 / (pure + mid * shape)[strong]
-            low, high = (mid, high) if np.mean((_NU + 1) / (_NU + z2) * z2) > 0.8 else (low, mid)
+            # 0.455: the median of χ² with one degree of freedom; frames still astray do not reach it
+            low, high = (mid, high) if np.median(z2) > 0.455 else (low, mid)
         self.kappa2 = float(high)
 
     def numbers(self) -> dict:
@@ -243,3 +257,23 @@ def _variance_slope(obs: _Observations) -> float:
         return 0.0
     base = np.median(obs.variance[weak]) if weak.any() else 0.0
     return float(max(np.median((obs.variance[strong] - base) / obs.intensity[strong]), 0.0))
+
+
+def recorded_shares(
+    experiment: Experiment, predicted: Reflections, row: np.ndarray, frame: np.ndarray, padded: float = 1.0
+) -> np.ndarray:
+    """Share (n,) of the rocking curve of reflection ``row`` that ``frame`` (list index) records, missets applied.
+
+    ``padded`` widens the rocking curve by a factor. A crystal's curve is Gaussian in the excitation error with
+    variance (|q| mosaicity)² + shape².
+    """
+    lattice = np.maximum(predicted["lattice"], 0) if "lattice" in predicted else np.zeros(len(predicted), dtype=int)
+    q0 = np.einsum("nij,nj->ni", np.stack([c.UB for c in experiment.crystals])[lattice], predicted.hkl.astype(float))
+    width = np.array([(np.radians(c.mosaicity_deg), c.shape_width) for c in experiment.crystals])[lattice]
+    width = padded * np.hypot(np.linalg.norm(q0, axis=1) * width[:, 0], width[:, 1])
+    turn, scan = frame_rotations(experiment)[frame], experiment.scan
+    ends = []
+    for angle in (scan.start_deg[frame], scan.end_deg[frame]):
+        q = scattering_vectors(np.eye(3), q0[row], experiment.goniometer.axis, angle)
+        ends.append(excitation(np.einsum("nij,nj->ni", turn, q), experiment.beam.wavelength))
+    return frame_shares(ends[0], ends[1], width[row])

@@ -24,18 +24,22 @@ class RefineSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     known_cell: tuple[float, float, float, float, float, float] | None = Field(
-        None, description="Known cell [Å, deg]: the camera length is refined against it"
+        default=None, description="Known cell [Å, deg]: the camera length is refined against it"
     )
     camera_length: Literal["auto", "fixed", "refined"] = Field(
-        "auto", description="auto: refined only with a known cell; its scale is otherwise the file's"
+        default="auto", description="auto: refined only with a known cell; its scale is otherwise the file's"
     )
-    axis: bool = Field(True, description="Refine the direction of the rotation axis")
-    ellipse: bool = Field(True, description="Refine the elliptical lens distortion")
-    drift: bool = Field(True, description="Refine the direct beam's position frame by frame")
-    axis_prior_deg: float = Field(1.0, gt=0, description="Expected error of the axis out of the image plane [deg]")
-    ellipse_prior_percent: float = Field(1.0, gt=0, description="Expected size of the ellipse [percent axis ratio]")
-    index_tolerance: float = Field(0.3, gt=0, le=0.5, description="Largest error of a Miller index")
-    max_rounds: int = Field(8, ge=1, description="Rounds of indexing and least squares")
+    axis: bool = Field(default=True, description="Refine the direction of the rotation axis")
+    ellipse: bool = Field(default=True, description="Refine the elliptical lens distortion")
+    drift: bool = Field(default=True, description="Refine the direct beam's position frame by frame")
+    axis_prior_deg: float = Field(
+        default=1.0, gt=0, description="Expected error of the axis out of the image plane [deg]"
+    )
+    ellipse_prior_percent: float = Field(
+        default=1.0, gt=0, description="Expected size of the ellipse [percent axis ratio]"
+    )
+    index_tolerance: float = Field(default=0.3, gt=0, le=0.5, description="Largest error of a Miller index")
+    max_rounds: int = Field(default=8, ge=1, description="Rounds of indexing and least squares")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def refine(
     if len(indexed(everything, len(experiment.crystals)).phi) * 3 < needed + 3:
         raise CannotDo("refine: too few indexed spots to determine the geometry", "find more spots, or give a cell")
     done = _iterate(start, everything, experiment, settings)
-    final, used = _outcome(done, experiment, settings)
+    final, used = _outcome(done, experiment, spots, settings)
     table = _table(done, spots, len(everything.phi))
     report = report_of(done, final, used, settings)
     return final, table, report
@@ -206,7 +210,9 @@ def _priors(state: State, start: State, settings: RefineSettings) -> tuple[np.nd
     return 1 / sigma**2, offset
 
 
-def _outcome(done: Refined, experiment: Experiment, settings: RefineSettings) -> tuple[Experiment, dict]:
+def _outcome(
+    done: Refined, experiment: Experiment, spots: Reflections, settings: RefineSettings
+) -> tuple[Experiment, dict]:
     """The refined experiment with covariances, and the numbers that only the last normal matrix knows."""
     state, data = done.state, done.data
     equations = _equations(state, data, done.start, experiment, settings, done.variances, corrected=True)
@@ -222,12 +228,13 @@ def _outcome(done: Refined, experiment: Experiment, settings: RefineSettings) ->
     scale = replace(equations, prior=lifted, offset=offset).solve(walk)
     final = state.experiment(experiment)
     crystals: list[Crystal] = []
+    width = float(np.median(np.abs(experiment.scan.width_deg)))
     at = 0
     for i, (crystal, freedom) in enumerate(zip(final.crystals, state.freedom)):
         k = freedom.shape[1]
         to_cell = freedom * np.concatenate([state.cells[i][:3], np.full(3, np.degrees(1.0))])[:, None]
         covariance = to_cell @ solution.covariance[at : at + k, at : at + k] @ to_cell.T
-        mosaicity, width = estimate_mosaicity(state, data.part(data.crystal == i), experiment, crystal)
+        mosaicity, width = estimate_mosaicity(state, data.part(data.crystal == i), spots, width, crystal)
         crystals.append(
             crystal.replace(
                 cell=crystal.cell.replace(covariance=covariance), mosaicity_deg=mosaicity, shape_width=width
