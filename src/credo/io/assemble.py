@@ -65,7 +65,7 @@ def assemble(
     detector = Detector(
         shape=(rows, columns),
         q_per_pixel=q,
-        origin=tuple(float(x) for x in origin) if origin is not None else (columns / 2, rows / 2),
+        origin=(float(origin[0]), float(origin[1])) if origin is not None else (columns / 2, rows / 2),
         pixel_size_mm=float(pixel),
         pedestal=sources.header.pedestal or 0.0,
         saturation=overrides.saturation or sources.header.saturation,

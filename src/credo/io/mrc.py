@@ -81,25 +81,25 @@ def _extended(path: Path, kind: bytes, size: int, n: int, shape: tuple[int, int]
     plain = Hints(source=path.name, shape=shape)
     if kind not in (b"FEI1", b"FEI2") or size <= 0:
         return plain, None
-    from mrcfile.dtypes import FEI1_EXTENDED_HEADER_DTYPE, FEI2_EXTENDED_HEADER_DTYPE
+    from mrcfile.dtypes import get_ext_header_dtype
 
-    dtype = FEI1_EXTENDED_HEADER_DTYPE if kind == b"FEI1" else FEI2_EXTENDED_HEADER_DTYPE
+    dtype = get_ext_header_dtype(kind, "<")
     with reading(path, "an MRC file with Thermo Fisher's header"), path.open("rb") as stream:
         stream.seek(1024)
         raw = stream.read(min(size, n * dtype.itemsize))
     if len(raw) < dtype.itemsize:
         return plain, None
     rows = np.frombuffer(raw[: len(raw) // dtype.itemsize * dtype.itemsize], dtype)
-    first = rows[0]
-    volts, spacing, step = float(first["HT"]), float(first["Pixel size X"]), float(first["Alpha tilt"])
+    volts, spacing, exposure = (float(rows[name][0]) for name in ("HT", "Pixel size X", "Integration time"))
     angles = rows["Alpha tilt"].astype(float)
+    step = float(angles[0])
     known = np.isfinite(angles).all() and len(rows) == n
     hints = Hints(
         source=path.name,
         wavelength=wavelength_of(volts / 1e3) if 10e3 < volts < 2e6 else None,
         # [1/m] in diffraction mode, [m] in image mode
         q_per_pixel=spacing * 1e-10 if 1e4 < spacing < 1e10 else None,
-        exposure_s=float(first["Integration time"]) or None,
+        exposure_s=exposure if 0 < exposure < 1e6 else None,
         start_deg=step if np.isfinite(step) else None,
         shape=shape,
     )

@@ -14,19 +14,28 @@ class GeometryOverrides(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    wavelength: float | None = Field(None, gt=0.001, lt=0.2, description="Wavelength [Å].")
-    voltage: float | None = Field(None, ge=10, le=3000, description="High tension [kV], instead of the wavelength.")
-    pixel_size: float | None = Field(None, gt=0, lt=1, description="Reciprocal size of a pixel [Å⁻¹/px].")
-    distance: float | None = Field(None, gt=0, description="Effective camera length [mm], instead of pixel_size.")
-    detector_pixel: float | None = Field(None, gt=0, lt=1, description="Physical size of a pixel [mm].")
-    axis: float | None = Field(
-        None, ge=-360, le=360, description="Rotation axis in the image, from +x (right) towards +y (down) [deg]."
+    wavelength: float | None = Field(default=None, gt=0.001, lt=0.2, description="Wavelength [Å].")
+    voltage: float | None = Field(
+        default=None, ge=10, le=3000, description="High tension [kV], instead of the wavelength."
     )
-    start: float | None = Field(None, ge=-360, le=360, description="Angle at which the first frame starts [deg].")
-    step: float | None = Field(None, ge=-20, le=20, description="Rotation per frame, signed [deg].")
-    beam_center: tuple[float, float] | None = Field(None, description="Direct beam (x, y) [px].")
-    saturation: float | None = Field(None, gt=0, description="Counts at which a pixel saturates.")
-    frames: tuple[int, int] | None = Field(None, description="First and last frame number to use.")
+    pixel_size: float | None = Field(default=None, gt=0, lt=1, description="Reciprocal size of a pixel [Å⁻¹/px].")
+    distance: float | None = Field(
+        default=None, gt=0, description="Effective camera length [mm], instead of pixel_size."
+    )
+    detector_pixel: float | None = Field(default=None, gt=0, lt=1, description="Physical size of a pixel [mm].")
+    axis: float | None = Field(
+        default=None,
+        ge=-360,
+        le=360,
+        description="Rotation axis in the image, from +x (right) towards +y (down) [deg].",
+    )
+    start: float | None = Field(
+        default=None, ge=-360, le=360, description="Angle at which the first frame starts [deg]."
+    )
+    step: float | None = Field(default=None, ge=-20, le=20, description="Rotation per frame, signed [deg].")
+    beam_center: tuple[float, float] | None = Field(default=None, description="Direct beam (x, y) [px].")
+    saturation: float | None = Field(default=None, gt=0, description="Counts at which a pixel saturates.")
+    frames: tuple[int, int] | None = Field(default=None, description="First and last frame number to use.")
 
     @model_validator(mode="after")
     def _one_of_each(self) -> GeometryOverrides:
