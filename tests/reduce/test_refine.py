@@ -89,7 +89,7 @@ def test_truth_is_found_again(ellipse):
 
 
 def test_wrong_camera_length_is_seen_but_left():
-    truth, start, spots = scene(2, dist=1.2)
+    _, start, spots = scene(2, dist=1.2)
     found, _, report = refine(start, spots)
     assert not report.numbers["scale_determined"]
     assert found.detector.q_per_pixel == pytest.approx(0.003, rel=1e-6)

@@ -80,7 +80,7 @@ def refine(
     done = _iterate(start, everything, experiment, settings)
     final, used = _outcome(done, experiment, spots, settings)
     table = _table(done, spots, len(everything.phi))
-    report = report_of(done, final, used, settings)
+    report = report_of(done, final, used, settings.known_cell is not None or settings.camera_length == "refined")
     return final, table, report
 
 
@@ -110,8 +110,9 @@ def _iterate(start: State, everything: Data, experiment: Experiment, settings: R
     for turn in range(settings.max_rounds):
         near = np.linalg.norm(predicted(state, data)[2], axis=1) <= reach
         active = data.part(near)
+        final = reach >= length.max()
         state, variances, solution, walk, n_steps = _least_squares(
-            state, active, start, experiment, settings, variances, walk
+            state, active, start, experiment, settings, variances, walk, 0.05 if final else 0.5
         )
         iterations += n_steps
         before = data
@@ -121,7 +122,7 @@ def _iterate(start: State, everything: Data, experiment: Experiment, settings: R
             data = before
             break
         same = len(before.phi) == len(data.phi) and np.array_equal(before.row, data.row)
-        if reach >= length.max() and same and np.array_equal(before.hkl, data.hkl):
+        if final and same and np.array_equal(before.hkl, data.hkl):
             converged = True
             break
         reach = reach * 1.6 if turn < settings.max_rounds - 3 else np.inf
@@ -144,8 +145,8 @@ def _variances(state: State, data: Data, n_fitted: float) -> Variances:
     return Variances.found(data.xy - xy, data.var_xy, eps[p], data.var_phi[p], speed, length, dof)
 
 
-def _least_squares(state, data, start, experiment, settings, variances, walk, max_steps=8):
-    """Gauss-Newton to convergence on a fixed set of spots, the variances found anew at each step."""
+def _least_squares(state, data, start, experiment, settings, variances, walk, precision, max_steps=8):
+    """Gauss-Newton on a fixed set of spots until steps are below ``precision`` esds, variances found anew each time."""
     steps, solution, n_fitted = 0, None, 0.0
     for steps in range(1, max_steps + 1):
         equations = _equations(state, data, start, experiment, settings, variances)
@@ -157,7 +158,7 @@ def _least_squares(state, data, start, experiment, settings, variances, walk, ma
         n_fitted = solution.n_effective
         variances = _variances(state, data, n_fitted)
         scaled = np.abs(solution.step) / np.sqrt(np.diag(solution.covariance))
-        if steps > 1 and scaled.max() < 0.02:
+        if steps > 1 and scaled.max() < precision:
             break
     return state, variances, solution, walk, steps
 

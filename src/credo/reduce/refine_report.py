@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def estimate_mosaicity(
     return float(np.clip(np.degrees(np.sqrt(found[0])), 0.01, 2.0)), float(np.sqrt(found[1]))
 
 
-def report_of(done: Any, final: Experiment, used: dict, settings: Any) -> Report:
+def report_of(done: Any, final: Experiment, used: dict, scale_determined: bool) -> Report:
     """The report of a finished refinement."""
     state, data = done.state, done.data
     xy, eps, q = predicted(state, data)
@@ -91,8 +92,10 @@ def report_of(done: Any, final: Experiment, used: dict, settings: Any) -> Report
         "iterations": done.iterations,
         "converged": done.converged,
     }
-    numbers["ellipse_determined"] = numbers["ellipse_esd_percent"] < 0.5 * settings.ellipse_prior_percent
-    numbers["scale_determined"] = settings.known_cell is not None or settings.camera_length == "refined"
+    numbers["ellipse_determined"] = numbers["ellipse_esd_percent"] < 0.3
+    numbers["scale_determined"] = scale_determined
+    steps = _central_steps(data.xy, dxy, final.detector.shape)
+    numbers["central_step_px"] = [s for s, _ in steps]
     figures = {
         "residual_x_px": dxy[:, 0],
         "residual_y_px": dxy[:, 1],
@@ -102,7 +105,46 @@ def report_of(done: Any, final: Experiment, used: dict, settings: Any) -> Report
         "beam_drift_px": state.shift - state.shift.mean(axis=0),
         "beam_correction_px": state.shift - done.start.shift,
     }
-    return Report(numbers, (), figures)
+    return Report(numbers, tuple(_warnings(numbers, steps)), figures)
+
+
+def _central_steps(xy: np.ndarray, dxy: np.ndarray, shape: tuple[int, int]) -> list[tuple[float, float]]:
+    """Jump of the residuals [px] and its uncertainty across the detector's middle column and row."""
+    out = []
+    for axis, size in ((0, shape[1]), (1, shape[0])):
+        from_middle = xy[:, axis] - size / 2
+        sides = [dxy[(s * from_middle > 0) & (s * from_middle < size / 8), axis] for s in (1, -1)]
+        if min(len(s) for s in sides) < 20:
+            out.append((0.0, np.inf))
+            continue
+        error = np.sqrt(sum(np.var(s) / len(s) for s in sides))
+        out.append((float(np.median(sides[0]) - np.median(sides[1])), float(1.25 * error)))
+    return out
+
+
+def _warnings(numbers: dict, steps: list[tuple[float, float]]) -> Iterator[str]:
+    """Sentences on what the numbers should not be trusted for, and what to do."""
+    if not numbers["converged"]:
+        yield "refine: the indices still changed in the last round; the lattice may be wrong or there may be a second."
+    if any(abs(s) > max(0.5, 6 * e) for s, e in steps):
+        yield (
+            f"refine: measured positions jump by {steps[0][0]:.1f}, {steps[1][0]:.1f} px (x, y) across the detector's "
+            "middle: the gap between its chips seems to be missing from the images; ellipse and axial ratios suffer."
+        )
+    off, esd = numbers["scale_from_curvature"] - 1, numbers["scale_from_curvature_esd"]
+    if not numbers["scale_determined"] and abs(off) > max(5 * esd, 0.04):
+        yield (
+            f"refine: the curvature of the Ewald sphere asks for {100 * off:+.1f} % of pixel size [1/Å] (± "
+            f"{100 * max(esd, 0.01):.1f} %): the camera length is probably wrong and cell lengths with it; "
+            "give a known cell or a calibrated camera length."
+        )
+    if not numbers["ellipse_determined"]:
+        yield (
+            "refine: a lens ellipse and a strain of this cell cannot be told apart here (esd of the ellipse "
+            f"{numbers['ellipse_esd_percent']:.1f} %); calibrate the ellipse on another crystal if it matters."
+        )
+    if abs(numbers["rotation_axis_out_of_plane_deg"]) > 3:
+        yield "refine: the rotation axis leans out of the image plane by more than 3 deg, which is unusual."
 
 
 def _rms(v: np.ndarray) -> float | None:
