@@ -78,7 +78,8 @@ def read_header(path: Path) -> tuple[dict[str, str], int]:
     if size > len(head):
         check_size(path, size)
         head = read_head(path, size)
-    text = head[:size].decode("latin-1").split("}", 1)[0].lstrip("{")
+    # a closing brace inside a value (Instamatic's PHI={phi:.4f}) does not end the header
+    text = re.split(r";\s*\}", head[:size].decode("latin-1"), maxsplit=1)[0].lstrip("{") + ";"
     return {key.strip(): value.strip() for key, value in _PAIR.findall(text)}, size
 
 
@@ -163,7 +164,11 @@ def _origin(header: dict[str, str], shape: tuple[int, int], pixel: float | None)
     if x is None or y is None:
         return None
     options = [(x, y)] + ([(y / pixel, x / pixel)] if pixel else [])
+    if header.get("CREATED_BY") == "credo":
+        options = options[:1] if header.get("BEAMLINE") == "TimePix_SU" else options[1:]
     rows, columns = shape
+    if not options:
+        return None
     best = min(options, key=lambda o: math.hypot(o[0] - columns / 2, o[1] - rows / 2))
     return best if 0 < best[0] < columns and 0 < best[1] < rows else None
 
@@ -171,7 +176,8 @@ def _origin(header: dict[str, str], shape: tuple[int, int], pixel: float | None)
 def write(path: Path, image: np.ndarray, experiment: Experiment, i: int) -> int:
     """Write image i; returns how many values had to be clipped to 0 ... 65535.
 
-    The pixel size and the distance are those of ``Detector``; SIZE1 is the number of columns, BEAM_CENTER in pixels.
+    SIZE1 is the number of columns. DIALS takes 516 x 516 pixels for the Timepix of Stockholm, with BEAM_CENTER in
+    pixels, and everything else for ADSC's, with BEAM_CENTER in mm and its x down the rows; so it is written.
     """
     data, clipped = as_unsigned_short(image)
     scan, det, wavelength = experiment.scan, experiment.detector, experiment.beam.wavelength
@@ -179,6 +185,7 @@ def write(path: Path, image: np.ndarray, experiment: Experiment, i: int) -> int:
     pixel = det.pixel_size_mm
     exposure = scan.exposure_s[i] if scan.exposure_s is not None else 0.0
     x, y = det.origin
+    timepix = (rows, columns) == (516, 516)
     keys = {
         "HEADER_BYTES": "  512",
         "DIM": "2",
@@ -188,8 +195,8 @@ def write(path: Path, image: np.ndarray, experiment: Experiment, i: int) -> int:
         "SIZE2": f"{rows}",
         "PIXEL_SIZE": f"{pixel:.6f}".rstrip("0"),
         "BIN": "1x1",
-        "BEAMLINE": "TimePix_SU",
-        "DETECTOR_SN": "901",
+        "BEAMLINE": "TimePix_SU" if timepix else "electrons",
+        "DETECTOR_SN": "901" if timepix else "1",
         "CREATED_BY": "credo",
         "TIME": f"{exposure:.6g}",
         "DISTANCE": f"{det.distance_mm(wavelength):.5f}",
@@ -198,8 +205,8 @@ def write(path: Path, image: np.ndarray, experiment: Experiment, i: int) -> int:
         "OSC_START": f"{scan.start_deg[i]:.5f}",
         "OSC_RANGE": f"{scan.width_deg[i]:.5f}",
         "WAVELENGTH": f"{wavelength:.7f}",
-        "BEAM_CENTER_X": f"{x:.4f}",
-        "BEAM_CENTER_Y": f"{y:.4f}",
+        "BEAM_CENTER_X": f"{x:.4f}" if timepix else f"{y * pixel:.6f}",
+        "BEAM_CENTER_Y": f"{y:.4f}" if timepix else f"{x * pixel:.6f}",
         "DENZO_X_BEAM": f"{y * pixel:.4f}",
         "DENZO_Y_BEAM": f"{x * pixel:.4f}",
     }
