@@ -108,3 +108,32 @@ def test_nothing_indexed_is_an_error():
     _, start, spots = scene(3)
     with pytest.raises(CannotDo, match="too few indexed"):
         refine(start, spots.select(np.arange(2)))
+
+
+def test_uncertainties_are_right():
+    """(refined − true)/esd of cell, axis and scale has unit variance over 30 seeds: within 3 of its own deviations."""
+    pulls = []
+    for seed in range(30):
+        truth, start, spots = scene(100 + seed, ellipse=1.0, drift=(3, 2), n=100)
+        _, _, report = refine(start, spots)
+        numbers = report.numbers
+        cell = (np.array(numbers["cell"]) - truth.crystal.cell.parameters)[:3] / numbers["cell_esd"][:3]
+        axis = (numbers["rotation_axis_deg"] - 38.3) / numbers["rotation_axis_esd_deg"]
+        scale = (numbers["scale_from_curvature"] - 1) / numbers["scale_from_curvature_esd"]
+        pulls.append([*cell, axis, scale])
+    variance = np.mean(np.square(pulls), axis=0)
+    assert np.all(np.abs(variance - 1) < 3 * np.sqrt(2 / 30)), variance
+
+
+def test_two_lattices_share_the_geometry():
+    one, start, spots = scene(7)
+    two, start2, spots2 = scene(8)
+    spots2 = spots2.with_columns(lattice=np.where(spots2["lattice"] == 0, 1, -1))
+    both = Reflections.concatenate([spots, spots2])
+    start = start.replace(crystals=(start.crystal, start2.crystal))
+    found, table, report = refine(start, both)
+    for crystal, truth in zip(found.crystals, (one, two)):
+        assert misorientation_deg(crystal.orientation, truth.crystal.orientation) < 0.01
+        assert np.allclose(crystal.cell.lengths, MFI[:3], rtol=3e-4)
+    assert min(report.numbers["n_indexed_by_lattice"]) > 300
+    assert np.mean(table["lattice"] == both["lattice"]) > 0.97

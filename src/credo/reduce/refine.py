@@ -179,10 +179,11 @@ def _equations(state, data, start, experiment, settings, variances, corrected: b
         if p.any():
             w_e = w_e / student_correction((eps / np.sqrt(v_e))[p, None], 1)
     prior, offset = _priors(state, start, settings)
+    steady = start.shift + state.time[:, None] * state.trend
     return Equations(
         jx=jx, jy=jy, je=je, rx=dxy[:, 0], ry=dxy[:, 1], re=-eps,
         wx=w_xy / v_xy[:, 0], wy=w_xy / v_xy[:, 1], we=w_e / v_e, frame=data.frame,
-        numbers=np.asarray(experiment.scan.numbers, dtype=float), departure=state.shift - start.shift,
+        numbers=np.asarray(experiment.scan.numbers, dtype=float), departure=state.shift - steady,
         prior=prior, offset=offset,
     )  # fmt: skip
 
@@ -200,6 +201,8 @@ def _priors(state: State, start: State, settings: RefineSettings) -> tuple[np.nd
     free = settings.camera_length == "refined" or (settings.camera_length == "auto" and settings.known_cell is not None)
     sigma[at + 4] = 0.3 if free else 1e-9
     offset[at + 4] = np.log(state.q_per_pixel / start.q_per_pixel)
+    sigma[at + 5 : at + 7] = 100.0 if settings.drift else 1e-9
+    offset[at + 5 : at + 7] = state.trend
     if free and settings.known_cell is not None:
         # the known cell is good to about 0.1 %: lengths of the first crystal stay there
         k = state.freedom[0].shape[1]
@@ -221,7 +224,8 @@ def _outcome(
     solution = equations.solve(walk)
     # what the data alone say about the scale: the same equations with its prior lifted
     lifted = equations.prior.copy()
-    lifted[-1] = 1 / 0.3**2
+    at = state.n_cell + 4
+    lifted[at] = 1 / 0.3**2
     k0 = state.freedom[0].shape[1]
     if settings.known_cell is not None:
         lifted[:k0] = 1e-6
@@ -242,15 +246,15 @@ def _outcome(
             )
         )
         at += k + 3
-    covariance = scale.covariance
-    along = covariance[-1, :k0] @ state.freedom[0][:3].sum(axis=0)
+    covariance, at = scale.covariance, state.n_cell + 4
+    along = covariance[at, :k0] @ state.freedom[0][:3].sum(axis=0)
     lengths = state.freedom[0][:3].sum(axis=0)
-    spread = np.sqrt(covariance[-1, -1] * max(lengths @ covariance[:k0, :k0] @ lengths, 1e-30))
+    spread = np.sqrt(covariance[at, at] * max(lengths @ covariance[:k0, :k0] @ lengths, 1e-30))
     used = {
         "esd": np.sqrt(np.diag(solution.covariance)),
         "covariance": solution.covariance,
-        "scale_step": float(scale.step[-1]),
-        "scale_esd": float(np.sqrt(covariance[-1, -1])),
+        "scale_step": float(scale.step[at]),
+        "scale_esd": float(np.sqrt(covariance[at, at])),
         "scale_correlation": float(along / spread),
         "names": GLOBALS,
     }

@@ -13,8 +13,9 @@ from credo.physics.ewald import crossing_speed
 
 __all__ = ["GLOBALS", "Data", "State", "beam_at", "cell_freedom", "constrained_crystal", "linearised", "predicted"]
 
-#: Parameters shared by all crystals, in order: axis in plane, axis out of plane [rad], ellipse (2), ln(q per pixel).
-GLOBALS = ("axis_in_plane", "axis_out_of_plane", "ellipse_1", "ellipse_2", "log_scale")
+#: Parameters shared by all crystals, in order: axis in plane, axis out of plane [rad], ellipse (2), ln(q per pixel)
+#: and the steady part of the beam's drift over the scan [px].
+GLOBALS = ("axis_in_plane", "axis_out_of_plane", "ellipse_1", "ellipse_2", "log_scale", "trend_x", "trend_y")
 
 #: Beyond this turn [rad] from the observed angle a crossing says nothing: the reflection grazes the sphere.
 _MAX_TURN = 0.05
@@ -44,7 +45,8 @@ class Data:
 class State:
     """What is refined: per crystal the six cell constants [Å, deg] and U; axis, ellipse components, scale; the beam.
 
-    ``shift`` (n_frames, 2) [px] is the direct beam of each frame minus ``Detector.origin``.
+    ``shift`` (n_frames, 2) [px] is the direct beam of each frame minus ``Detector.origin``, of which ``trend`` (2,)
+    times ``time`` (n_frames,), −½ to ½ over the scan, was added as a steady drift.
     """
 
     cells: tuple[np.ndarray, ...]
@@ -54,6 +56,8 @@ class State:
     ellipse: np.ndarray
     q_per_pixel: float
     shift: np.ndarray
+    trend: np.ndarray
+    time: np.ndarray
     wavelength: float
     origin: np.ndarray
 
@@ -70,6 +74,8 @@ class State:
             ellipse=np.array(det.ellipse.components),
             q_per_pixel=det.q_per_pixel,
             shift=np.zeros((len(scan), 2)) if scan.beam_shift is None else np.array(scan.beam_shift),
+            trend=np.zeros(2),
+            time=(scan.numbers - scan.numbers.mean()) / max(float(np.ptp(scan.numbers)), 1.0),
             wavelength=experiment.beam.wavelength,
             origin=np.array(det.origin),
         )
@@ -105,7 +111,8 @@ class State:
             axis=axis / np.linalg.norm(axis),
             ellipse=self.ellipse + step[at + 2 : at + 4],
             q_per_pixel=float(self.q_per_pixel * np.exp(step[at + 4])),
-            shift=self.shift + shift,
+            shift=self.shift + shift + self.time[:, None] * step[at + 5 : at + 7],
+            trend=self.trend + step[at + 5 : at + 7],
         )
 
     def experiment(self, old: Experiment) -> Experiment:
@@ -207,7 +214,13 @@ def linearised(state: State, data: Data) -> tuple[np.ndarray, ...]:
     centre = state.origin + beam_at(state.shift, data.frame)
     xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre)
     eps = eps - crossing_speed(q, state.axis) * delta
-    return xy, eps, q, *spot_jacobian(q, dq, state.wavelength, state.q_per_pixel, state.ellipse)
+    jx, jy, je = spot_jacobian(q, dq, state.wavelength, state.q_per_pixel, state.ellipse)
+    time = np.interp(data.frame, np.arange(len(state.time)) + 0.5, state.time)
+    zero = np.zeros_like(time)
+    return (
+        xy, eps, q, np.column_stack([jx, time, zero]), np.column_stack([jy, zero, time]),
+        np.column_stack([je, zero, zero]),
+    )  # fmt: skip
 
 
 def _moves(state: State, data: Data) -> tuple[np.ndarray, np.ndarray]:
