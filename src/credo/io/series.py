@@ -70,6 +70,8 @@ def find_series(root: Path) -> list[Series]:
         for name in names:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a Path for each of many thousand names is slow
             if suffix.lower() in suffixes and not name.startswith(".") and not _NOT_FRAMES.fullmatch(name):
+                if suffix.lower() == ".tvips" and re.search(r"_0*[1-9]\d*$", stem):
+                    continue  # continues the file that ends in _000
                 groups[folder, suffix.lower(), _DIGITS.sub("#", stem)].append(Path(folder, name))
     return sorted((series_of(files) for files in groups.values()), key=lambda s: (-len(s), str(s.files[0])))
 

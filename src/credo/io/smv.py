@@ -36,6 +36,8 @@ _TYPES = {
 }
 #: DATE and BEAMLINE that converters of the RED family leave in every file they write.
 _PLACEHOLDER_BEAMLINES = ("ALS831",)
+#: BEAMLINE in files that Instamatic writes.
+_INSTAMATIC = ("TimePix_SU", "Instamatic", "TVIPS F416", "DigitalMicrograph")
 _PAIR = re.compile(r"([A-Za-z0-9_' ]+?)\s*=\s*([^;\n]*);")
 
 
@@ -111,8 +113,12 @@ def _number(header: dict[str, str], *keys: str) -> float | None:
 
 
 def _sizes_swapped(path: Path, header: dict[str, str], offset: int, dtype: np.dtype, rows: int, columns: int) -> bool:
-    """Whether the image only hangs together with SIZE1 as the number of rows: neighbouring rows then agree better."""
-    if "CREATED_BY" in header:
+    """Whether a file by Instamatic hangs together only with SIZE1 as the number of rows.
+
+    Neighbouring rows agree better under the right shape.
+    """
+    by_instamatic = header.get("BEAMLINE") in _INSTAMATIC or "{" in header.get("PHI", "")
+    if not by_instamatic or "CREATED_BY" in header:
         return False
     a = np.log1p(np.abs(read_array(path, offset, dtype, (rows, columns)).astype(float)))
     b = a.reshape(columns, rows)

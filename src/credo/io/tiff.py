@@ -29,6 +29,8 @@ from credo.model.errors import UnreadableInput
 __all__ = ["read", "sniff", "write"]
 
 MAX_HEADER = 65536
+#: No compression of TIFF shrinks an image more than this.
+MAX_RATIO = 4096
 #: Tags that matter here, by number (TIFF 6.0).
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
 _OFFSETS, _SAMPLES, _COUNTS, _FORMAT, _TILES, _PREDICTOR, _FILL = 273, 277, 279, 339, 322, 317, 266
@@ -154,6 +156,10 @@ def _read_by_tifffile(path: Path) -> FrameFile:
         if page.dtype is None:
             raise UnreadableInput(f"{path}: a pixel type that cannot be read", "convert it to 16-bit TIFF")
         dtype = np.dtype(page.dtype)
+        if rows * columns * dtype.itemsize > MAX_RATIO * path.stat().st_size:
+            raise UnreadableInput(
+                f"{path}: {rows} x {columns} pixels cannot be packed into so small a file", "copy the file again"
+            )
         contiguous = series.dataoffset
         description = str(page.description)
     hints, header = _hints(path, description, shape[1:])
