@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from credo.kernels.structure_factors import calculate, calculate_with_derivatives
 from credo.model import Atom, CannotDo, Structure, UnreadableInput
-from credo.solve.lattice_symmetry import Operations, group_operations
+from credo.physics.symmetry import Operations, group_operations
 from credo.solve.sites import site_symmetry
 
 __all__ = ["FitState", "LeastSquaresSettings", "Observed", "fit_structure"]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from credo.model import Cell, UnreadableInput
-from credo.solve.lattice_symmetry import laue_rotations, primitive_basis, unique_reflections
+from credo.physics.symmetry import laue_rotations, primitive_basis, unique_reflections
 
 __all__ = ["PhasingData", "normalise"]
 

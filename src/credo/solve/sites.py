@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from credo.model import Cell
-from credo.solve.lattice_symmetry import Operations
+from credo.physics.symmetry import Operations
 
 __all__ = ["SiteSymmetry", "site_symmetry"]
 

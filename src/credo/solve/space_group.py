@@ -9,7 +9,7 @@ import numpy as np
 import scipy.fft
 from scipy.optimize import minimize
 
-from credo.solve.lattice_symmetry import Operations, group_operations, laue_rotations
+from credo.physics.symmetry import Operations, group_operations, laue_rotations
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import Lookup, friedel_pairs
 

@@ -1,0 +1,356 @@
+"""From spots to crystals: rotation axis and its hand, lattice, Bravais type, and a second lattice in what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from credo.model import CannotDo, Cell, Crystal, Experiment, Goniometer, Reflections, Report
+from credo.physics.ewald import allowed_by_centring
+from credo.physics.symmetry import primitive_basis
+from credo.reduce.axis import AxisSettings, axis_peaks, find_axis, score_axes
+from credo.reduce.bravais import Setting, settings_of
+from credo.reduce.known_cell import orientations_of_cell
+from credo.reduce.lattice import (
+    Fit,
+    beam_offset,
+    candidate_bases,
+    direct_vectors,
+    distinct,
+    likelihood,
+    reduced,
+    without_empty_nodes,
+)
+from credo.reduce.local_fit import Placed, Priors, fit_in_place
+from credo.reduce.points import Points, reciprocal_points, strongest
+from credo.reduce.refine import RefineSettings, refine
+
+__all__ = ["IndexSettings", "index"]
+
+
+class IndexSettings(BaseModel):
+    """What is known before indexing, and how far to look."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: tuple[float, float, float, float, float, float] | None = Field(None, description="known cell [Å, deg]")
+    centring: str | None = Field(None, pattern="^[PABCIFR]$", description="centring of the known cell")
+    axis: bool = Field(True, description="search the rotation axis over 0-360° (else the file's, either hand)")
+    beam_reach_px: float = Field(16.0, gt=0, description="largest error of the direct beam [px]")
+    beam_prior_px: float = Field(6.0, gt=0, description="expected error of the direct beam [px]")
+    strain_percent: float = Field(2.0, gt=0, description="largest strain a Bravais type may need [%]")
+    max_spots: int = Field(800, ge=30, description="strongest spots used in the search")
+    max_lattices: int = Field(2, ge=1, le=2, description="how many crystals to look for")
+    min_score: float = Field(20.0, gt=0, description="least log-likelihood over chance of a lattice [nat]")
+
+
+def index(
+    experiment: Experiment, spots: Reflections, settings: IndexSettings | None = None
+) -> tuple[Experiment, Reflections, Report]:
+    """Find the axis and the lattice with nothing given but the spots; all geometry in ``experiment`` is a first guess.
+
+    Every axis tried (the best of the search and the file's, both hands) gets the lattice likeliest over chance, fitted
+    together with beam, axis and ellipse; the likeliest of all wins. Raises CannotDo when no lattice beats chance.
+    """
+    settings = settings or IndexSettings()
+    if len(spots) < 10:
+        raise CannotDo(
+            f"only {len(spots)} spots were found: too few to find a lattice", "check the frames; give a known --cell"
+        )
+    searched = _candidate_axes(experiment, spots, settings)
+    placed = sorted(
+        (p for axis in searched.axes for p in [_lattice_about(experiment, spots, axis, settings)] if p),
+        key=lambda p: -p.fit.score,
+    )
+    if not placed or placed[0].fit.score < settings.min_score:
+        best = placed[0].fit.score if placed else 0.0
+        raise CannotDo(
+            f"no lattice explains the {len(spots)} spots better than chance (best log-likelihood {best:.0f})",
+            "look at the frames: a powder, no crystal or several; or give a known --cell, --axis, --beam-centre",
+        )
+    best = placed[0]
+    refined, table, choice = _choose_setting(best, spots, settings)
+    hands = _hand_scores(placed, best)
+    if settings.max_lattices > 1:
+        refined, table = _second_lattice(refined, table, settings)
+    return refined, table, _report(experiment, refined, table, best, choice, hands, searched)
+
+
+@dataclass(frozen=True)
+class _Searched:
+    axes: tuple[np.ndarray, ...]
+    angles_deg: np.ndarray
+    scores: np.ndarray
+
+
+def _candidate_axes(experiment: Experiment, spots: Reflections, settings: IndexSettings) -> _Searched:
+    """Axes worth a lattice search: both hands of the file's and of the best two that the search finds."""
+    given = experiment.goniometer.angle_deg
+    angles, scores = np.empty(0), np.empty(0)
+    trial: list[float] = []
+    if settings.axis:
+        found, report = find_axis(experiment, spots)
+        figure = report.figures["axis_score"]
+        angles, scores = figure["angle_deg"], figure["score"]
+        trial = [found.goniometer.angle_deg]
+        second = [a for a in axis_peaks(angles, scores, 3) if abs((a - trial[0] + 90) % 180 - 90) > 10]
+        top = float(scores.max())
+        trial += [a for a in second[:1] if score_axes(experiment, spots, np.array([a]), AxisSettings())[0] > 0.6 * top]
+    if "axis" in experiment.known or not trial:
+        trial.append(given)
+    kept: list[float] = []
+    for a in trial:
+        if all(abs((a - k + 90) % 180 - 90) > 1.0 for k in kept):
+            kept.append(a)
+    return _Searched(tuple(Goniometer.in_plane(a + hand).axis for a in kept for hand in (0, 180)), angles, scores)
+
+
+def _lattice_about(
+    experiment: Experiment, spots: Reflections, axis: np.ndarray, settings: IndexSettings
+) -> Placed | None:
+    """The likeliest lattice for one axis, in the geometry that suits it."""
+    here = experiment.replace(goniometer=Goniometer(axis))
+    rows = strongest(spots, settings.max_spots, here)
+    points = reciprocal_points(here, spots, rows, axis)
+    if settings.cell is not None:
+        bases = _known_bases(points, settings)
+    else:
+        found = [direct_vectors(points, reach, q) for reach, q in ((12.0, 0.25), (12.0, 0.5), (40.0, 0.3))]
+        vectors = np.concatenate(found)
+        vectors = distinct(vectors[np.argsort(-vectors[:, 3], kind="stable")], 0.3)
+        bases = candidate_bases(vectors)
+    tried: list[tuple[float, Experiment, Fit]] = []
+    for basis in bases:
+        fit = likelihood(points, np.linalg.inv(basis))
+        tried.append((fit.score, here, fit))
+    for basis in _diverse(bases, 12):
+        d = beam_offset(points, basis, here.detector.q_per_pixel, settings.beam_reach_px, settings.beam_prior_px)
+        if np.hypot(*d) > 0.3:
+            origin = (here.detector.origin[0] + d[0], here.detector.origin[1] + d[1])
+            moved = here.replace(detector=here.detector.replace(origin=origin))
+            fit = likelihood(reciprocal_points(moved, spots, rows, axis), np.linalg.inv(basis))
+            tried.append((fit.score - 0.5 * float(d @ d) / settings.beam_prior_px**2, moved, fit))
+    tried.sort(key=lambda t: -t[0])
+    placed = []
+    for _, moved, fit in _different(tried, 3):
+        p = fit_in_place(moved, spots, rows, fit.ub, priors=Priors(beam_px=settings.beam_prior_px))
+        if settings.cell is None:
+            better = without_empty_nodes(p.points, p.fit)
+            if better is not p.fit:
+                p = fit_in_place(p.experiment, spots, rows, better.ub, rounds=3)
+        placed.append(p)
+    return max(placed, key=lambda p: p.fit.score, default=None)
+
+
+def _known_bases(points: Points, settings: IndexSettings) -> list[np.ndarray]:
+    """Placements of the known cell, as reduced primitive bases (rows)."""
+    assert settings.cell is not None
+    primitive = Cell(*settings.cell).reindexed(primitive_basis(settings.centring or "P"))
+    return [reduced(b) for b in orientations_of_cell(points, primitive)]
+
+
+def _diverse(bases: list[np.ndarray], most: int) -> list[np.ndarray]:
+    """Bases of different volume first."""
+    seen: list[float] = []
+    out = []
+    for basis in bases:
+        v = float(np.log(abs(np.linalg.det(basis))))
+        if all(abs(v - s) > 0.03 for s in seen):
+            seen.append(v)
+            out.append(basis)
+    return out[:most]
+
+
+def _different(tried: list[tuple[float, Experiment, Fit]], most: int) -> list[tuple[float, Experiment, Fit]]:
+    """The best that differ in volume or in where the beam is."""
+    out: list[tuple[float, Experiment, Fit]] = []
+    for t in tried:
+        v, o = np.log(abs(np.linalg.det(t[2].ub))), np.array(t[1].detector.origin)
+        if all(
+            abs(v - np.log(abs(np.linalg.det(s[2].ub)))) > 0.03 or np.hypot(*(o - s[1].detector.origin)) > 1.5
+            for s in out
+        ):
+            out.append(t)
+        if len(out) == most:
+            break
+    return out
+
+
+def _choose_setting(
+    placed: Placed, spots: Reflections, settings: IndexSettings
+) -> tuple[Experiment, Reflections, list[dict]]:
+    """Refine the primitive cell, then take the highest Bravais symmetry that its covariance and a refit bear out."""
+    basis = reduced(np.linalg.inv(placed.fit.ub))
+    start = placed.experiment.replace(crystals=(Crystal.from_ub(np.linalg.inv(basis)),))
+    free, free_table, free_report = refine(start, nearest_nodes(start, spots), RefineSettings(max_rounds=6))
+    cell = free.crystal.cell
+    rows: list[dict] = []
+    chosen: tuple[Experiment, Reflections] | None = None
+    rms = _misfit(free_report)
+    for setting in settings_of(cell, settings.strain_percent):
+        row = _row(cell, setting)
+        rows.append(row)
+        if chosen is not None or setting.chi2 > 16 * max(setting.constraints, 1):
+            continue
+        crystal = free.crystal.reindexed(setting.transform, centring=setting.centring, laue_group=setting.laue_group)
+        conventional = free.replace(crystals=(crystal,))
+        trial, table, report = refine(
+            conventional, nearest_nodes(conventional, free_table), RefineSettings(max_rounds=4)
+        )
+        row["misfit"] = _misfit(report)
+        if _misfit(report) < 1.15 * rms + 0.02 and _count(table) > 0.93 * _count(free_table):
+            chosen = trial, table
+            row["chosen"] = True
+    assert chosen is not None, "the triclinic setting always fits"
+    return *chosen, rows
+
+
+def nearest_nodes(experiment: Experiment, spots: Reflections, tolerance: float = 0.3) -> Reflections:
+    """The spots with h k l of the nearest node of any crystal and its number in ``lattice``; −1 and 0 0 0 beyond the
+    tolerance [index units]."""
+    lab = experiment.detector.q_lab(spots.xy, experiment.beam.wavelength, experiment.scan.shift_at(spots["frame"]))
+    rotation = experiment.goniometer.rotation(spots["phi"])
+    q = np.einsum("nji,nj->ni", rotation, lab)
+    best = np.full(len(spots), np.inf)
+    hkl, lattice = np.zeros((len(spots), 3), dtype=int), np.full(len(spots), -1)
+    for number, crystal in enumerate(experiment.crystals):
+        h = q @ np.linalg.inv(crystal.UB).T
+        node = np.rint(h).astype(int)
+        off = np.linalg.norm((h - node) @ crystal.UB.T, axis=1)
+        good = np.all(np.abs(h - node) < tolerance, axis=1) & np.any(node != 0, axis=1)
+        good &= allowed_by_centring(node, crystal.centring) & (off < best)
+        best[good], hkl[good], lattice[good] = off[good], node[good], number
+    return spots.with_columns(hkl=hkl, lattice=lattice)
+
+
+def _misfit(report: Report) -> float:
+    n = report.numbers
+    return float(np.hypot(n["rms_x_px"], n["rms_y_px"]))
+
+
+def _count(table: Reflections) -> int:
+    return int(np.sum(table["lattice"] == 0))
+
+
+def _row(cell: Cell, s: Setting) -> dict:
+    conventional = cell.reindexed(s.transform)
+    return {
+        "bravais": s.bravais,
+        "cell": [round(x, 4) for x in conventional.parameters],
+        "strain_percent": round(s.strain_percent, 3),
+        "chi2_per_constraint": round(s.chi2 / max(s.constraints, 1), 2),
+        "chosen": False,
+    }
+
+
+def _hand_scores(placed: list[Placed], best: Placed) -> dict[str, float]:
+    """Log-likelihoods of the winner and of the best lattice about the opposite axis."""
+    opposite = [p.fit.score for p in placed if p.experiment.goniometer.axis @ best.experiment.goniometer.axis < -0.5]
+    return {"this": best.fit.score, "opposite": max(opposite, default=float("nan"))}
+
+
+def _second_lattice(
+    experiment: Experiment, table: Reflections, settings: IndexSettings
+) -> tuple[Experiment, Reflections]:
+    """Look for another crystal in the spots that the first leaves over; both are then refined together."""
+    left = np.flatnonzero((table["lattice"] < 0) & _outside_beam(experiment, table))
+    if len(left) < max(25, 0.08 * len(table)):
+        return experiment, table
+    rest = table.select(left)
+    rows = strongest(rest, settings.max_spots, experiment)
+    points = reciprocal_points(experiment, rest, rows, experiment.goniometer.axis)
+    first = experiment.crystal
+    primitive = first.cell.reindexed(primitive_basis(first.centring))
+    bases = [(b, True) for b in orientations_of_cell(points, primitive)]
+    vectors = direct_vectors(points, 12.0, 0.25)
+    bases += [(b, False) for b in candidate_bases(vectors)]
+    best: tuple[float, np.ndarray, bool] | None = None
+    for basis, same in bases:
+        fit = likelihood(points, np.linalg.inv(basis))
+        # another cell must be much likelier than a second crystal of the same kind
+        score = fit.score if same else 0.7 * fit.score
+        if best is None or score > best[0]:
+            best = score, basis, same
+    if best is None or best[0] < 2 * settings.min_score or best[0] < 0.3 * len(points):
+        return experiment, table
+    crystal = Crystal.from_ub(np.linalg.inv(best[1]))
+    if best[2]:
+        to_conventional = np.linalg.inv(primitive_basis(first.centring))
+        crystal = _in_setting(crystal, primitive, first, to_conventional)
+    trial = experiment.replace(crystals=(first, crystal))
+    both, new_table, _ = refine(trial, nearest_nodes(trial, table), RefineSettings(max_rounds=4))
+    found = int(np.sum(new_table["lattice"] == 1))
+    if found < 15 or int(np.sum(new_table["lattice"] == 0)) < 0.9 * _count(table):
+        return experiment, table
+    return both, new_table
+
+
+def _in_setting(crystal: Crystal, primitive: Cell, first: Crystal, to_conventional: np.ndarray) -> Crystal:
+    """The second crystal on the axes of the first: the primitive basis that matches the first's, then its setting."""
+    basis = np.linalg.inv(crystal.UB)
+    target = primitive.metric
+    best, gap = np.eye(3, dtype=int), np.inf
+    for m in _UNIMODULAR:
+        g = m.T @ (basis @ basis.T) @ m
+        change = float(np.abs(g - target).max() / target.max())
+        if change < gap:
+            best, gap = m, change
+    return crystal.reindexed(
+        best @ to_conventional, centring=first.centring, laue_group=first.laue_group,
+        mosaicity_deg=first.mosaicity_deg, shape_width=first.shape_width,
+    )  # fmt: skip
+
+
+def _unimodular() -> np.ndarray:
+    entries = np.array(np.meshgrid(*[[-1, 0, 1]] * 9)).reshape(9, -1).T.reshape(-1, 3, 3)
+    det = np.rint(np.linalg.det(entries)).astype(int)
+    return entries[det == 1]
+
+
+_UNIMODULAR = _unimodular()
+
+
+def _outside_beam(experiment: Experiment, table: Reflections, radius_px: float = 20.0) -> np.ndarray:
+    """Spots further than ``radius_px`` from the direct beam, where indexing is scored."""
+    gap = table.xy - experiment.detector.origin - experiment.scan.shift_at(table["frame"])
+    return np.hypot(gap[:, 0], gap[:, 1]) > radius_px
+
+
+def _report(
+    before: Experiment, after: Experiment, table: Reflections, best: Placed, choice: list[dict],
+    hands: dict[str, float], searched: _Searched,
+) -> Report:  # fmt: skip
+    outside = _outside_beam(after, table)
+    indexed = table["lattice"] >= 0
+    warnings = []
+    turned = float(np.degrees(np.arccos(np.clip(before.goniometer.axis @ after.goniometer.axis, -1, 1))))
+    if "axis" in before.known and turned > 3:
+        warnings.append(
+            f"The rotation axis is at {after.goniometer.angle_deg:.1f}°, not at {before.goniometer.angle_deg:.1f}° as "
+            f"the file says: the data decide (log-likelihood {hands['this']:.0f})."
+        )
+    moved = float(np.hypot(*np.subtract(after.detector.origin, before.detector.origin)))
+    if moved > 3:
+        warnings.append(f"The direct beam was moved by {moved:.1f} px to make the lattice fit.")
+    if len(after.crystals) > 1:
+        share = float(np.mean(table["lattice"][indexed] == 1))
+        warnings.append(f"A second crystal was found: {100 * share:.0f} % of the indexed spots belong to it.")
+    share = float(np.mean(indexed[outside])) if outside.any() else 0.0
+    if share < 0.6:
+        warnings.append(f"Only {100 * share:.0f} % of the spots outside the direct beam are indexed.")
+    numbers = {
+        "n_spots": len(table),
+        "n_indexed": int(indexed.sum()),
+        "indexed_fraction": share,
+        "lattices": len(after.crystals),
+        "lattice_score": best.fit.score,
+        "hand_score": hands,
+        "centring": after.crystal.centring,
+        "cell": list(after.crystal.cell.parameters),
+        "bravais_candidates": choice,
+        "rotation_axis_deg": after.goniometer.angle_deg,
+    }
+    figures = {"axis_score": {"angle_deg": searched.angles_deg, "score": searched.scores}}
+    return Report(numbers, tuple(warnings), figures)

@@ -1,0 +1,89 @@
+"""Where a crystal of known cell lies: orientations from pairs of spots whose lengths and angle fit, for few spots."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from credo.model import Cell
+from credo.physics.ewald import miller_indices
+from credo.reduce.lattice import likelihood
+from credo.reduce.points import Points
+
+__all__ = ["orientations_of_cell"]
+
+
+def orientations_of_cell(
+    points: Points, cell: Cell, most: int = 8, length_tolerance: float = 0.03, angle_tolerance_deg: float = 2.0
+) -> list[np.ndarray]:
+    """The likeliest placements of a primitive ``cell``: direct bases (3, 3), rows [Å], best first.
+
+    Pairs of low-resolution points are matched with pairs of nodes of equal lengths (within ``length_tolerance``,
+    camera length included) and angle; each match gives a rotation, ranked by likelihood over all points.
+    """
+    q = points.q
+    length = np.linalg.norm(q, axis=1)
+    low = np.argsort(length, kind="stable")
+    low = low[length[low] > 1.5 * points.sigma[low]][:24]
+    if len(low) < 2:
+        return []
+    nodes = miller_indices(cell.B, 1 / (1.04 * length[low].max())) @ cell.B.T
+    node_length = np.linalg.norm(nodes, axis=1)
+    trials: list[np.ndarray] = []
+    for a in range(len(low)):
+        for b in range(a):
+            trials += _matches(q[low[a]], q[low[b]], nodes, node_length, length_tolerance, angle_tolerance_deg)
+            if len(trials) > 6000:
+                break
+    if not trials:
+        return []
+    rotations = np.array(trials)
+    score = _quick_scores(points, rotations, cell)
+    best = np.argsort(-score, kind="stable")[: 4 * most]
+    fits = sorted((likelihood(points, rotations[i] @ cell.B) for i in best), key=lambda f: -f.score)
+    kept: list[np.ndarray] = []
+    for fit in fits:
+        basis = np.linalg.inv(fit.ub)
+        if all(not np.allclose(basis, k, atol=0.02 * np.abs(basis).max()) for k in kept):
+            kept.append(basis)
+        if len(kept) == most:
+            break
+    return kept
+
+
+def _matches(qa, qb, nodes, node_length, tolerance, angle_tolerance_deg) -> list[np.ndarray]:
+    """Rotations (3, 3) that bring a pair of nodes onto the pair of points."""
+    la, lb = np.linalg.norm(qa), np.linalg.norm(qb)
+    cosine = qa @ qb / (la * lb)
+    if abs(cosine) > 0.97:
+        return []
+    ia = np.flatnonzero(np.abs(node_length / la - 1) < tolerance)
+    ib = np.flatnonzero(np.abs(node_length / lb - 1) < tolerance)
+    if not len(ia) or not len(ib):
+        return []
+    cosines = (nodes[ia] @ nodes[ib].T) / np.outer(node_length[ia], node_length[ib])
+    angle = np.degrees(np.arccos(np.clip(cosines, -1, 1)) - np.arccos(cosine))
+    out = []
+    for i, j in np.argwhere(np.abs(angle) < angle_tolerance_deg)[:40]:
+        out.append(_frame(qa, qb) @ _frame(nodes[ia[i]], nodes[ib[j]]).T)
+    return out
+
+
+def _frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Right-handed orthonormal columns with the first two in the plane of a and b, symmetric about their bisector."""
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    x = (a + b) / np.linalg.norm(a + b)
+    z = np.cross(a, b)
+    z /= np.linalg.norm(z)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def _quick_scores(points: Points, rotations: np.ndarray, cell: Cell) -> np.ndarray:
+    """How many points lie within three σ of a node, for each rotation (n,)."""
+    inverse = np.linalg.inv(cell.B)
+    out = np.empty(len(rotations))
+    reach2 = (3 * points.sigma + 0.01 * np.linalg.norm(points.q, axis=1)) ** 2
+    for i, r in enumerate(rotations):
+        h = points.q @ (inverse @ r.T).T
+        d = (h - np.rint(h)) @ cell.B.T
+        out[i] = np.count_nonzero(np.einsum("ij,ij->i", d, d) < reach2)
+    return out

@@ -1,0 +1,128 @@
+"""A quick linear fit of a lattice together with the geometry it was seen in, to make its likelihood fair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from credo.kernels.rotation import rotation_from_vector, rotation_matrix
+from credo.model import Ellipse, Experiment, Goniometer, Reflections
+from credo.reduce.lattice import Fit, likelihood
+from credo.reduce.points import Points, reciprocal_points
+
+__all__ = ["Placed", "fit_in_place"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A lattice in the geometry that suits it."""
+
+    experiment: Experiment
+    points: Points
+    fit: Fit
+
+
+@dataclass(frozen=True)
+class Priors:
+    """How far the geometry may go: beam [px], axis in and out of the image [deg], ellipse components."""
+
+    beam_px: float = 10.0
+    axis_deg: float = 3.0
+    tilt_deg: float = 0.7
+    ellipse: float = 0.008
+
+
+def fit_in_place(
+    experiment: Experiment, spots: Reflections, rows: np.ndarray, ub: np.ndarray, rounds: int = 6,
+    priors: Priors | None = None,
+) -> Placed:  # fmt: skip
+    """Alternate indexing, from low resolution outwards, and weighted linear least squares of UB (9), the beam (2), the
+    axis (2) and the ellipse (2); the experiment returned has them applied. ``ub`` is at φ = 0."""
+    priors = priors or Priors()
+    points = reciprocal_points(experiment, spots, rows, experiment.goniometer.axis)
+    start = experiment
+    fit = likelihood(points, ub)
+    length = np.linalg.norm(points.q, axis=1)
+    order = np.sort(length)
+    reach = order[min(len(order) - 1, max(30, len(order) // 4))]
+    for turn in range(rounds):
+        inside = length <= reach
+        ub, step = _solve(points, fit, inside, experiment, start, priors)
+        experiment = _moved(experiment, step)
+        points = reciprocal_points(experiment, spots, rows, experiment.goniometer.axis)
+        length = np.linalg.norm(points.q, axis=1)
+        fit = likelihood(points, ub)
+        reach = np.inf if turn >= rounds - 3 else reach * 1.5
+    return Placed(experiment, points, fit)
+
+
+def _solve(points: Points, fit: Fit, inside: np.ndarray, experiment: Experiment, start: Experiment, priors: Priors):
+    """UB (3, 3) and the step [px px deg deg ε ε] of the geometry: q + Σ p_k ∂q/∂p_k = UB h."""
+    h = np.rint(points.q @ np.linalg.inv(fit.ub).T)
+    w = np.where(inside & np.any(h != 0, axis=1), fit.member, 0.0) / (fit.spread * points.sigma) ** 2
+    moves = _moves(points, experiment)
+    n = len(points)
+    design = np.zeros((n, 3, 15))
+    for i in range(3):
+        design[:, i, 3 * i : 3 * i + 3] = h
+    design[:, :, 9:] = -moves
+    weighted = design * w[:, None, None]
+    normal = np.einsum("nia,nib->ab", weighted, design)
+    rhs = np.einsum("nia,ni->a", weighted, points.q)
+    sigma = np.array([priors.beam_px] * 2 + [priors.axis_deg, priors.tilt_deg] + [priors.ellipse] * 2)
+    gone = _gone(experiment, start)
+    normal[range(9, 15), range(9, 15)] += 1 / sigma**2
+    rhs[9:] -= gone / sigma**2
+    # UB itself is only held where nothing else holds it
+    ridge = 1e-6 * np.trace(normal[:9, :9]) / 9 + 1e-12
+    normal[range(9), range(9)] += ridge
+    rhs[:9] += ridge * fit.ub.reshape(-1)
+    x = np.linalg.solve(normal, rhs)
+    ub = x[:9].reshape(3, 3)
+    return (ub if np.linalg.det(ub) > 0 else fit.ub), x[9:]
+
+
+def _moves(points: Points, experiment: Experiment) -> np.ndarray:
+    """∂q/∂(beam x, beam y, axis in plane, axis out of plane [deg], e1, e2): (n, 3, 6)."""
+    qpp = experiment.detector.q_per_pixel
+    lab = points.lab
+    out = np.zeros((len(points), 3, 6))
+    back = np.swapaxes(points.rotation, 1, 2)
+    out[:, :, 0] = -qpp * back[:, :, 0]
+    out[:, :, 1] = -qpp * back[:, :, 1]
+    m = experiment.goniometer.axis
+    for k, about in enumerate((np.array([0, 0, 1.0]), np.cross(m, [0, 0, 1.0]))):
+        turned = rotation_from_vector(np.radians(0.1) * about / np.linalg.norm(about)) @ m
+        rotated = np.einsum("nji,nj->ni", rotation_matrix(turned, points.phi), lab)
+        out[:, :, 2 + k] = (rotated - points.q) / 0.1
+    x, y, zero = lab[:, 0], lab[:, 1], np.zeros(len(lab))
+    out[:, :, 4] = np.einsum("nij,nj->ni", back, np.stack([-x, y, zero], axis=1))
+    out[:, :, 5] = np.einsum("nij,nj->ni", back, np.stack([-y, -x, zero], axis=1))
+    return out
+
+
+def _moved(experiment: Experiment, step: np.ndarray) -> Experiment:
+    det, m = experiment.detector, experiment.goniometer.axis
+    tilt_axis = np.cross(m, [0, 0, 1.0])
+    turn = np.radians(np.clip(step[2], -2, 2)) * np.array([0, 0, 1.0])
+    turn = turn + np.radians(np.clip(step[3], -2, 2)) * tilt_axis / np.linalg.norm(tilt_axis)
+    e1, e2 = det.ellipse.components
+    ellipse = Ellipse.from_components(
+        float(np.clip(e1 + step[4], -0.04, 0.04)), float(np.clip(e2 + step[5], -0.04, 0.04))
+    )
+    move = np.clip(step[:2], -8, 8)
+    origin = (float(det.origin[0] + move[0]), float(det.origin[1] + move[1]))
+    return experiment.replace(
+        detector=det.replace(origin=origin, ellipse=ellipse), goniometer=Goniometer(rotation_from_vector(turn) @ m)
+    )
+
+
+def _gone(now: Experiment, start: Experiment) -> np.ndarray:
+    """How far the geometry already is from where it began, in the units of the priors."""
+    beam = np.subtract(now.detector.origin, start.detector.origin)
+    a, b = now.goniometer.axis, start.goniometer.axis
+    in_plane = (np.degrees(np.arctan2(a[1], a[0]) - np.arctan2(b[1], b[0])) + 180) % 360 - 180
+    tilt = np.degrees(np.arcsin(a[2]) - np.arcsin(b[2]))
+    ellipse = np.subtract(now.detector.ellipse.components, start.detector.ellipse.components)
+    return np.array([*beam, in_plane, tilt, *ellipse])
