@@ -12,7 +12,15 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["banded_inverse", "best_turns", "frame_shares", "rocking_equations", "rocking_fit"]
+__all__ = [
+    "banded_factor",
+    "banded_inverse",
+    "banded_solve",
+    "best_turns",
+    "frame_shares",
+    "rocking_equations",
+    "rocking_fit",
+]
 
 _SQRT_HALF = math.sqrt(0.5)
 _NORM = 1.0 / math.sqrt(2.0 * math.pi)
@@ -77,10 +85,11 @@ def rocking_equations(start, frame, low, high, tilt, width, share_mosaic, state,
     """Normal equations of the frames' (tilt, tilt, ln K), intensities eliminated, and of two ln widths by themselves.
 
     share_mosaic: (m,) part of width² that mosaicity makes. weight: (n,) 1/variance. Returns the lower band
-    (3 (reach + 1), 3 n_frames) as LAPACK stores it, the right side (3 n_frames,), and (2, 2), (2,) of the widths.
+    (3 n_frames, 3 (reach + 1)) as ``banded_factor`` takes it, the right side (3 n_frames,), and (2, 2), (2,) of
+    the widths.
     """
     n_frames = state.shape[0]
-    band = np.zeros((3 * (reach + 1), 3 * n_frames))
+    band = np.zeros((3 * n_frames, 3 * (reach + 1)))
     rhs = np.zeros(3 * n_frames)
     hw, gw = np.zeros((2, 2)), np.zeros(2)
     longest = 0
@@ -131,7 +140,7 @@ def rocking_equations(start, frame, low, high, tilt, width, share_mosaic, state,
                             value = -cross * jac[k, a] * jac[j, b]
                             if i == l:
                                 value += weight[i] * jac[k, a] * jac[k, b]
-                            band[row - col, col] += value
+                            band[col, row - col] += value
     return band, rhs, hw, gw
 
 
@@ -166,20 +175,59 @@ def best_turns(start, frame, intensity, low, high, tilt, width, state, scale, va
 
 
 @njit(cache=True)
-def banded_inverse(factor: np.ndarray) -> np.ndarray:
-    """Diagonal and near-diagonal of A⁻¹ from its lower banded Cholesky factor (b, n), by Takahashi's recursion.
+def banded_factor(columns: np.ndarray) -> np.ndarray:
+    """Cholesky factor L of a symmetric positive banded matrix: ``columns`` (n, b), [j, k] = A_{j+k, j}; L likewise.
 
-    Returns Z (b, n) with Z[i − j, j] = (A⁻¹)_ij inside the band (Takahashi, Fagan & Chin 1973).
+    Plain loops on purpose: LAPACK's banded routine starts threads for bands this narrow and spends more on them.
     """
-    b, n = factor.shape
-    z = np.zeros((b, n))
+    f = columns.copy()
+    n, b = f.shape
+    for j in range(n):
+        f[j, 0] = math.sqrt(f[j, 0])
+        inv = 1.0 / f[j, 0]
+        reach = min(b, n - j)
+        for k in range(1, reach):
+            f[j, k] *= inv
+        for k in range(1, reach):
+            x = f[j, k]
+            if x != 0.0:
+                for i in range(k, reach):
+                    f[j + k, i - k] -= x * f[j, i]
+    return f
+
+
+@njit(cache=True)
+def banded_solve(factor: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """x (n,) with L Lᵀ x = rhs, from ``banded_factor``."""
+    n, b = factor.shape
+    x = rhs.copy()
+    for j in range(n):
+        x[j] /= factor[j, 0]
+        for k in range(1, min(b, n - j)):
+            x[j + k] -= factor[j, k] * x[j]
+    for j in range(n - 1, -1, -1):
+        for k in range(1, min(b, n - j)):
+            x[j] -= factor[j, k] * x[j + k]
+        x[j] /= factor[j, 0]
+    return x
+
+
+@njit(cache=True)
+def banded_inverse(factor: np.ndarray) -> np.ndarray:
+    """The part of A⁻¹ inside the band, from ``banded_factor``, by the recursion of Takahashi, Fagan & Chin (1973).
+
+    Returns Z (n, b) with Z[j, k] = (A⁻¹)_{j+k, j}.
+    """
+    n, b = factor.shape
+    z = np.zeros((n, b))
     for j in range(n - 1, -1, -1):
         last = min(j + b, n)
-        pivot = factor[0, j]
+        pivot = 1.0 / factor[j, 0]
         for i in range(last - 1, j - 1, -1):
-            total = 1.0 / (pivot * pivot) if i == j else 0.0
-            for k in range(j + 1, last):
-                x = z[i - k, k] if i >= k else z[k - i, i]
-                total -= factor[k - j, j] / pivot * x
-            z[i - j, j] = total
+            total = pivot if i == j else 0.0
+            for k in range(j + 1, min(i + 1, last)):
+                total -= factor[j, k - j] * z[k, i - k]
+            for k in range(max(i, j) + 1, last):
+                total -= factor[j, k - j] * z[i, k - i]
+            z[j, i - j] = total * pivot
     return z

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.kernels.missets import banded_inverse, best_turns, frame_shares, rocking_equations, rocking_fit
+from credo.kernels.missets import (
+    banded_factor,
+    banded_inverse,
+    banded_solve,
+    best_turns,
+    frame_shares,
+    rocking_equations,
+    rocking_fit,
+)
 from credo.kernels.refine import axis_tangents
 from credo.kernels.rotation import rotation_from_vector
 from credo.model import Crystal, Experiment, Reflections, Report
@@ -21,7 +29,8 @@ from credo.reduce.missets_plane import PartialsLike, turns_about_beam
 __all__ = ["MissetSettings", "fit_missets", "frame_rotations", "misset_basis", "recorded_shares"]
 
 _NU = 4.0
-_REACH = 30
+#: Frames further apart than this are taken as independent though a grazing reflection may join them.
+_REACH = 20
 #: Factors on the rocking width in the first steps: a wide curve still pulls where a narrow one has gone by.
 _BLUR = (4.0, 3.0, 2.0, 1.5, 1.0)
 
@@ -177,8 +186,6 @@ class _Fit:
         return self
 
     def _step(self, update_prior: bool, blur: float, search: bool = False) -> float:
-        from scipy.linalg import cho_solve_banded, cholesky_banded
-
         o, width = self.obs, self.width * blur
         scale, residual, variance, mean = rocking_fit(
             o.start, o.frame, o.intensity, o.variance, o.low, o.high, o.tilt, width, self.state, self.slope, self.kappa2
@@ -197,14 +204,14 @@ class _Fit:
             o.start, o.frame, o.low, o.high, o.tilt, width, share, self.state, scale, residual, weight, _REACH
         )
         precision = np.tile(1 / self.prior, self.n)
-        band[0] += precision
+        band[:, 0] += precision
         rhs -= precision * self.state.ravel()
-        factor = cholesky_banded(band, lower=True, check_finite=False)
-        step = cho_solve_banded((factor, True), rhs, check_finite=False).reshape(-1, 3)
+        factor = banded_factor(band)
+        step = banded_solve(factor, rhs).reshape(-1, 3)
         limit = np.array([np.median(width) / np.median(o.length)] * 2 + [0.2])
         self.state = self.state + np.clip(step, -limit, limit)
         if update_prior:
-            self.esd = np.sqrt(banded_inverse(factor)[0].reshape(-1, 3))
+            self.esd = np.sqrt(banded_inverse(factor)[:, 0].reshape(-1, 3))
             self.well = (1 - self.esd**2 / self.prior).sum(axis=0)
             floor = np.array([1e-5, 1e-5, 1e-3]) ** 2
             found = (self.state**2).sum(axis=0) / np.maximum(self.well, 1e-3 * self.n)
@@ -225,7 +232,7 @@ class _Fit:
         if np.count_nonzero(strong) < 50:
             return
         low, high = 1e-8, 1.0
-        for _ in range(30):
+        for _ in range(14):
             mid = np.sqrt(low * high)
             z2 = residual[strong] ** 2 / (pure + mid * shape)[strong]
             # 0.455: the median of χ² with one degree of freedom; frames still astray do not reach it
