@@ -66,7 +66,8 @@ from dxtbx.format.FormatCBFMini import FormatCBFMini
 assert FormatCBFMini.understand(sys.argv[1])
 f = FormatCBFMini(sys.argv[1])
 d = f.get_raw_data()
-print(json.dumps([f.get_beam().get_wavelength(), f.get_scan().get_oscillation(), int(d.as_1d().as_double().as_numpy_array().sum())]))
+total = int(d.as_1d().as_double().as_numpy_array().sum())
+print(json.dumps([f.get_beam().get_wavelength(), f.get_scan().get_oscillation(), total]))
 """
     said = json.loads(dials(code, [str(tmp_path / "00002.cbf")]).splitlines()[-1])
     assert said[0] == pytest.approx(e.beam.wavelength, rel=1e-6)

@@ -61,8 +61,10 @@ from dxtbx.model.experiment_list import ExperimentListFactory
 x = ExperimentListFactory.from_filenames(sys.argv[1:])[0]
 p, s = x.detector[0], x.scan
 d = x.imageset.get_raw_data(1)
+total = sum(int(a.as_1d().as_double().as_numpy_array().sum()) for a in d)
+centre = p.get_beam_centre_px(x.beam.get_s0())
 print(json.dumps([len(x.detector), p.get_pixel_size(), abs(p.get_distance()), x.beam.get_wavelength(),
-  s.get_oscillation(), list(p.get_image_size()), p.get_beam_centre_px(x.beam.get_s0()), sum(int(a.as_1d().as_double().as_numpy_array().sum()) for a in d)]))
+  s.get_oscillation(), list(p.get_image_size()), centre, total]))
 """
     said = json.loads(dials(code, [str(p) for p in sorted(tmp_path.glob("*.img"))]).splitlines()[-1])
     assert said[2] == pytest.approx(e.detector.distance_mm(e.beam.wavelength), rel=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import stat
@@ -54,7 +55,10 @@ def unpack(path: Path) -> Path:
         raise CannotDo(f"{target.parent}: {error.strerror}", "set CREDO_CACHE to a folder with space") from error
     try:
         with reading(path, "an archive"):
-            _extract(path, temporary, min(MAX_BYTES, MAX_RATIO * info.st_size + 10**6))
+            try:
+                _extract(path, temporary, min(MAX_BYTES, MAX_RATIO * info.st_size + 10**6))
+            except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError) as error:
+                raise ValueError(str(error)) from error
         try:
             temporary.rename(target)
         except OSError:

@@ -15,7 +15,7 @@ from credo.io.frame_file import FrameFile, Hints
 from credo.io.instamatic import nearby, read_ed3d_hints, read_log, read_pts_hints, read_xds_hints
 from credo.io.overrides import GeometryOverrides
 from credo.io.series import Series, choose_series, find_series, series_of
-from credo.model import ArrayFrames, Experiment, Frames, LazyFrames, Reflections
+from credo.model import ArrayFrames, Experiment, Frames, Goniometer, LazyFrames, Reflections
 from credo.model.errors import CannotDo, UnreadableInput
 
 __all__ = ["GeometryOverrides", "Opened", "in_memory", "open_experiment"]
@@ -68,16 +68,16 @@ def open_experiment(
     return _open_files([path], overrides, need_angles)
 
 
-def _open_folder(folder: Path, overrides: GeometryOverrides, need_angles: bool) -> Opened:
+def _open_folder(folder: Path, overrides: GeometryOverrides, need_angles: bool, *, plain: bool = False) -> Opened:
+    """``plain``: as if there were no experiment.json in it."""
+    if not plain and (folder / "experiment.json").is_file():
+        return _open_project(folder / "experiment.json", overrides)
     found = find_series(folder)
     if not found or len(found[0]) < _FEW:
         archives = [p for p in sorted(folder.iterdir()) if is_archive(p)]
         if archives:
             return _open_archives(archives, folder, overrides, need_angles)
     if not found or len(found[0]) == 1:
-        for name in ("experiment.json",):
-            if (folder / name).is_file():
-                return _open_project(folder / name, overrides)
         spots = [p for p in sorted(folder.iterdir()) if p.name.lower() in _SPOTS]
         if spots:
             return _open_spots(spots[0])
@@ -264,25 +264,69 @@ def in_memory(frames: Frames, limit_bytes: float = 6e8) -> Frames:
 
 
 def _open_project(path: Path, overrides: GeometryOverrides) -> Opened:
-    """An experiment.json of ours: its geometry stands, the frames are looked up where it says."""
+    """An experiment.json of ours: its geometry stands unless overruled, the frames are looked up where it says."""
     from credo.io.project import read_experiment, read_reflections
 
     experiment = read_experiment(path)
     table = path.parent / "reflections.h5"
     spots = read_reflections(table) if table.is_file() else None
-    source = Path(experiment.source) if experiment.source else None
-    if source is None or not source.exists() or source == path.resolve():
-        return Opened(experiment, None, spots)
-    raw = open_experiment(source, GeometryOverrides(frames=overrides.frames), need_angles=False)
-    if raw.frames is None:
-        return Opened(experiment, None, spots)
-    rows = np.flatnonzero(np.isin(raw.experiment.scan.numbers, experiment.scan.numbers))
-    if len(rows) != len(experiment.scan):
-        raise UnreadableInput(
-            f"{path}: {source} holds {len(rows)} of the {len(experiment.scan)} frames it was made from",
-            "restore the frames, or process the folder again",
-        )
-    return Opened(experiment, _subset(raw.frames, rows), spots)
+    source = _source(experiment.source, path)
+    frames: Frames | None = None
+    if source is not None:
+        if source.is_dir():
+            raw = _open_folder(source, GeometryOverrides(), need_angles=False, plain=True)
+        else:
+            raw = open_experiment(source, need_angles=False)
+        frames = raw.frames
+    if frames is not None and source is not None:
+        rows = np.flatnonzero(np.isin(raw.experiment.scan.numbers, experiment.scan.numbers))
+        if len(rows) != len(experiment.scan):
+            raise UnreadableInput(
+                f"{path}: {source} holds {len(rows)} of the {len(experiment.scan)} frames it was made from",
+                "restore the frames, or process the folder again",
+            )
+        frames = _subset(frames, rows)
+    return _overruled(Opened(experiment, frames, spots), overrides)
+
+
+def _source(written: str, path: Path) -> Path | None:
+    """Where the frames are: the place written, or beside the experiment.json if the folder was moved."""
+    if not written:
+        return None
+    if Path(written).exists():
+        return Path(written)
+    return path.parent if find_series(path.parent) else None
+
+
+def _overruled(opened: Opened, overrides: GeometryOverrides) -> Opened:
+    """The user's word over an earlier experiment."""
+    e = opened.experiment
+    keep = _chosen(e.scan.numbers, overrides)
+    if not keep.all():
+        e = e.replace(scan=e.scan.part(keep))
+        frames = None if opened.frames is None else _subset(opened.frames, np.flatnonzero(keep))
+        opened = replace(opened, frames=frames)
+    said = {"wavelength": overrides.given_wavelength, "origin": overrides.beam_center, "axis": overrides.axis}
+    if said["wavelength"] is not None:
+        e = e.replace(beam=e.beam.replace(wavelength=overrides.given_wavelength))
+    scale = overrides.pixel_size
+    if overrides.distance is not None:
+        scale = (overrides.detector_pixel or e.detector.pixel_size_mm) / (e.beam.wavelength * overrides.distance)
+    changes = {"q_per_pixel": scale, "origin": overrides.beam_center, "pixel_size_mm": overrides.detector_pixel}
+    changes["saturation"] = overrides.saturation
+    e = e.replace(detector=e.detector.replace(**{k: v for k, v in changes.items() if v is not None}))
+    if overrides.axis is not None:
+        e = e.replace(goniometer=Goniometer.in_plane(overrides.axis))
+    if overrides.step is not None or overrides.start is not None:
+        count = e.scan.numbers - e.scan.numbers[0]
+        start = overrides.start if overrides.start is not None else float(e.scan.start_deg[0])
+        angles = e.scan.start_deg - e.scan.start_deg[0] if overrides.step is None else overrides.step * count
+        width = e.scan.width_deg if overrides.step is None else np.full(len(count), overrides.step)
+        e = e.replace(scan=e.scan.replace(start_deg=start + angles, width_deg=width))
+        said["angles"] = overrides.step
+    said |= {"q_per_pixel": scale, "pixel_size": overrides.detector_pixel}
+    known = dict.fromkeys((*e.known, *(k for k, v in said.items() if v is not None)))
+    return replace(opened, experiment=e.replace(known=tuple(known)))
 
 
 def _open_spots(path: Path) -> Opened:
