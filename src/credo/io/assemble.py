@@ -121,7 +121,7 @@ def _wavelength(sources: Sources, overrides: GeometryOverrides, known: list[str]
     value, best, against = agreed
     for other in against:
         said.append(
-            f"{other.source} says {_lambda(other.wavelength)}, but {best.source} says {_lambda(value)}: "
+            f"{other.source} says {_lambda(other.wavelength or 0.0)}, but {best.source} says {_lambda(value)}: "
             f"{best.source} is used. An Instamatic log prints its configuration, not what the microscope was set to."
         )
     return value

@@ -58,7 +58,10 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path) -> FrameFile:
-    """All images of the file; a last image that was cut off is left out."""
+    """All images of the file, row 0 first as stored (Merlin shows it at the bottom).
+
+    A last image that was cut off is left out.
+    """
     layout, exposure = _header(path)
     with reading(path, "a readable file"):
         total = path.stat().st_size

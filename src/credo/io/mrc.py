@@ -83,7 +83,7 @@ def _extended(path: Path, kind: bytes, size: int, n: int, shape: tuple[int, int]
         return plain, None
     from mrcfile.dtypes import get_ext_header_dtype
 
-    dtype = get_ext_header_dtype(kind, "<")
+    dtype = np.dtype(get_ext_header_dtype(kind, "<"))
     with reading(path, "an MRC file with Thermo Fisher's header"), path.open("rb") as stream:
         stream.seek(1024)
         raw = stream.read(min(size, n * dtype.itemsize))

@@ -64,7 +64,8 @@ class _Stack:
                 with reading(path, "a readable HDF5 file"):
                     if path not in self.handles:
                         self.handles[path] = _file(path)
-                    return native(np.asarray(self.handles[path][name][i]))
+                    dataset: Any = self.handles[path][name]
+                    return native(np.asarray(dataset[i]))
             i -= n
         raise IndexError(i)
 
@@ -91,7 +92,7 @@ def read(path: Path) -> FrameFile:
 
 def _parts(path: Path, entry: h5py.Group) -> tuple[list[tuple[Path, str, int]], tuple[int, int, int], np.dtype]:
     """Where the images are: `data/data`, or data_000001 and so on."""
-    group = entry["data"]
+    group: Any = entry["data"]
     names = [n for n in list(group)[:MAX_LINKS] if n == "data" or re.fullmatch(r"data_\d+", n)]
     if "data" in names:
         names = ["data"]
@@ -179,13 +180,14 @@ class _Header:
             if not isinstance(here, h5py.Group) or not isinstance(here.get(part, getlink=True), h5py.HardLink):
                 return None
             here = here[part]
-        return here if isinstance(here, h5py.Dataset) and here.dtype.kind in "uif" and here.size < 10**7 else None
+        good = isinstance(here, h5py.Dataset) and here.dtype.kind in "uif" and _size(here) < 10**7
+        return here if good else None
 
     def number(self, *names: str, lengths: bool = False) -> float | None:
         """The first that is there, finite; lengths in mm."""
         for name in names:
             dataset = self.dataset(name)
-            if dataset is None or dataset.size < 1:
+            if dataset is None or _size(dataset) < 1:
                 continue
             value = float(np.ravel(dataset[()])[0])
             if np.isfinite(value):
@@ -195,10 +197,15 @@ class _Header:
     def array(self, name: str, n: int) -> np.ndarray | None:
         """One number for each image."""
         dataset = self.dataset(name)
-        if dataset is None or dataset.size != n:
+        if dataset is None or _size(dataset) != n:
             return None
         values = np.ravel(dataset[()]).astype(float)
         return values if np.isfinite(values).all() else None
+
+
+def _size(dataset: h5py.Dataset) -> int:
+    """Number of values; 0 for a null dataspace."""
+    return int(dataset.size or 0)
 
 
 def _unit(dataset: h5py.Dataset, default: str) -> str:
@@ -240,16 +247,16 @@ def _rotation(entry: h5py.Group) -> h5py.Dataset | None:
     for group in ("sample/transformations", "sample/goniometer"):
         for name in ("omega", "phi", "alpha", "chi"):
             dataset = header.dataset(f"{group}/{name}")
-            if dataset is not None and dataset.size:
+            if dataset is not None and _size(dataset):
                 found.append(dataset)
-    turning = [d for d in found if d.size > 1 and np.ptp(np.ravel(d[()])) > 0]
+    turning = [d for d in found if _size(d) > 1 and np.ptp(np.ravel(d[()])) > 0]
     return next(iter(turning or found), None)
 
 
 def _angles(entry: h5py.Group, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Start and width of every frame [deg]."""
     dataset = _rotation(entry)
-    if dataset is None or dataset.size != n:
+    if dataset is None or _size(dataset) != n:
         return None, None
     factor = 180 / np.pi if _unit(dataset, "deg").startswith("rad") else 1.0
     start = np.ravel(dataset[()]).astype(float) * factor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -53,7 +54,7 @@ def _group(parent: h5py.Group, name: str, kind: str) -> h5py.Group:
 
 def _number(group: h5py.Group, name: str, value: float | np.ndarray, unit: str = "", **attributes) -> h5py.Dataset:
     group[name] = value
-    dataset = group[name]
+    dataset: Any = group[name]
     if unit:
         dataset.attrs["units"] = unit
     for key, attribute in attributes.items():

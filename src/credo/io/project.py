@@ -90,7 +90,9 @@ def read_reflections(path: Path) -> Reflections:
     with reading(path, "a reflections.h5"), h5py.File(path, "r", locking=False) as file:
         if file.attrs.get("credo") != "reflections" or file.attrs.get("version") != VERSION:
             raise UnreadableInput(f"{path}: not reflections written by this version of credo", "process the data again")
-        group, rows = file["columns"], int(file.attrs["rows"])
+        group: Any = file["columns"]
+        written: Any = file.attrs["rows"]
+        rows = int(written)
         columns: dict[str, np.ndarray] = {}
         for name in group:
             dataset = group[name]

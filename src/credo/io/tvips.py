@@ -22,7 +22,7 @@ from credo.model.errors import UnreadableInput
 
 __all__ = ["read", "sniff"]
 
-#: Words of the file header: size, version, columns, rows, bits, offsets, binning, pixel [nm], kV, magnification, frame header
+#: Words of the file header: size, version, columns, rows, bits, offsets, binning, pixel [nm], kV, magnification, head
 _WORDS = 13
 _FRAME = np.dtype(
     {
