@@ -242,3 +242,21 @@ def test_hints_fill_each_other() -> None:
 def test_overrides_are_checked(bad: dict) -> None:
     with pytest.raises(ValueError):
         GeometryOverrides(**bad)
+
+
+def test_zero_frames_and_excluded_ranges_are_gaps(tmp_path, small, pictures) -> None:
+    e, images = small((40, 60), n=8), pictures(8)
+    images[2] = 0
+    for i in range(8):
+        smv.write(tmp_path / "SMV" / "data" / f"{i + 1:05d}.img", images[i], e, i)
+    (tmp_path / "SMV" / "XDS.INP").write_text(
+        "NAME_TEMPLATE_OF_DATA_FRAMES= data/0????.img SMV\nEXCLUDE_DATA_RANGE= 5 6\n!EXCLUDE_DATA_RANGE= 1 2\n"
+    )
+    opened = open_experiment(tmp_path)
+    assert opened.experiment.scan.numbers.tolist() == [1, 2, 4, 7, 8]
+    assert opened.experiment.scan.start_deg == pytest.approx([-12.5, -12.25, -11.75, -11, -10.75])
+    assert opened.frames is not None
+    assert np.array_equal(np.stack(list(opened.frames)), images[[0, 1, 3, 6, 7]])
+    text = " ".join(opened.experiment.problems)
+    assert "1 frames hold only zeros" in text
+    assert "excludes frames 5 to 6" in text

@@ -77,3 +77,16 @@ def test_a_few_samples_are_left_aside_with_a_word(tmp_path) -> None:
 def test_an_empty_folder(tmp_path) -> None:
     with pytest.raises(UnreadableInput, match="no frames"):
         choose_series(find_series(tmp_path), tmp_path)
+
+
+def test_parts_come_with_their_master(tmp_path) -> None:
+    _touch(tmp_path, "x_master.h5", "x_data_000001.h5", "x_data_000002.h5", "y.emi", "y_1.ser")
+    assert sorted(s.files[0].name for s in find_series(tmp_path)) == ["x_master.h5", "y.emi"]
+
+
+def test_fillers_do_not_make_another_series(tmp_path) -> None:
+    """Instamatic fills the gaps of a tracked series in SMV only."""
+    _touch(tmp_path / "SMV" / "data", *(f"{i:05d}.img" for i in range(1, 41)))
+    _touch(tmp_path / "tiff", *(f"{i:05d}.tiff" for i in range(1, 41, 3)))
+    series, _ = choose_series(find_series(tmp_path), tmp_path)
+    assert series.files[0].suffix == ".img"

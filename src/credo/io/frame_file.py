@@ -45,7 +45,7 @@ class Hints:
     wavelength [Å]; q_per_pixel [Å⁻¹/px]; pixel_size_mm, distance_mm, camera_length_mm [mm]; origin (x, y) [px], pixel i
     covers [i, i + 1); axis_deg: in-plane angle from +x towards +y of the array; start_deg: start of frame ``first``,
     step_deg: width of a frame, signed [deg]; angles: frame number -> angle at the middle [deg]; exposure_s,
-    timestamp [s]; saturation, pedestal [counts]; shape: (rows, columns); n_frames.
+    timestamp [s]; saturation, pedestal [counts]; shape: (rows, columns); n_frames; excluded: ranges of frame numbers.
     """
 
     source: str = ""
@@ -67,6 +67,7 @@ class Hints:
     shape: tuple[int, int] | None = None
     n_frames: int | None = None
     spot_size: int | None = None
+    excluded: tuple[tuple[int, int], ...] | None = None
     problems: tuple[str, ...] = ()
 
     def or_else(self, other: Hints) -> Hints:

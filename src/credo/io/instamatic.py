@@ -7,7 +7,6 @@ import math
 import re
 from pathlib import Path
 
-from credo.io.electron import voltage_of
 from credo.io.frame_file import Hints, read_head
 
 __all__ = ["nearby", "read_ed3d_hints", "read_log", "read_pts_hints", "read_xds_hints"]
@@ -237,10 +236,12 @@ def read_xds_hints(path: Path, first_file: str) -> tuple[Hints, bool]:
         step_deg=value("OSCILLATION_RANGE") or None,
         first=int(first) if first is not None else 1,
         shape=(int(ny), int(nx)) if ours and nx and ny else None,
+        excluded=_excluded(text) if ours else None,
     )
     return hints, ours
 
 
-def kilovolt(wavelength: float) -> str:
-    """For sentences: "200 kV"."""
-    return f"{voltage_of(wavelength):.0f} kV"
+def _excluded(text: str) -> tuple[tuple[int, int], ...] | None:
+    """Ranges of frame numbers that are not to be used (EXCLUDE_DATA_RANGE)."""
+    found = re.findall(r"EXCLUDE_DATA_RANGE\s*=\s*(\d{1,9})\s+(\d{1,9})", text)
+    return tuple((int(a), int(b)) for a, b in found) or None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def _extended(path: Path, kind: bytes, size: int, n: int, shape: tuple[int, int]
         raw = stream.read(min(size, n * dtype.itemsize))
     if len(raw) < dtype.itemsize:
         return plain, None
-    rows = np.frombuffer(raw[: len(raw) // dtype.itemsize * dtype.itemsize], dtype)
+    rows: Any = np.frombuffer(raw[: len(raw) // dtype.itemsize * dtype.itemsize], dtype)
     volts, spacing, exposure = (float(rows[name][0]) for name in ("HT", "Pixel size X", "Integration time"))
     angles = rows["Alpha tilt"].astype(float)
     step = float(angles[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from credo.io.archive import is_archive, unpack
 from credo.io.assemble import Sources, assemble
 from credo.io.formats import FrameFormat, format_of, open_frames
-from credo.io.frame_file import FrameFile, Hints
+from credo.io.frame_file import FrameFile, Hints, reading
 from credo.io.instamatic import nearby, read_ed3d_hints, read_log, read_pts_hints, read_xds_hints
 from credo.io.overrides import GeometryOverrides
 from credo.io.series import Series, choose_series, find_series, series_of
@@ -133,7 +134,18 @@ def _open_series(
     if also is not None:
         beside = {**nearby(also, limit), **beside}
     sources = _sources(files[0], series.files[0].name, beside)
+    empty = np.array([f.format == "SMV" and _is_filler(f) for f in files]) if len(files) == len(numbers) else None
+    if empty is not None and empty.any() and not empty.all():
+        notes += (f"{int(empty.sum())} frames hold only zeros, as Instamatic fills gaps for DIALS: taken as missing.",)
+        files = [f for f, e in zip(files, empty) if not e]
+        numbers = numbers[~empty]
     keep = _chosen(numbers, overrides)
+    for hints in sources:
+        for low, high in hints.excluded or ():
+            inside = keep & (numbers >= low) & (numbers <= high)
+            if inside.any() and not inside.all():
+                notes += (f"{hints.source} excludes frames {low} to {high}: left out.",)
+                keep &= ~inside
     stack = _stack(files)
     if not keep.all():
         stack = _subset(stack, np.flatnonzero(keep))
@@ -165,6 +177,16 @@ def _open_all(series: Series) -> list[FrameFile]:
                 "convert all frames to one type with `credo convert`",
             )
     return files
+
+
+def _is_filler(file: FrameFile) -> bool:
+    """Whether the image is all zeros; a look at its middle settles nearly all cases."""
+    rows, columns = file.shape[1:]
+    size = rows * columns * file.dtype.itemsize
+    with reading(file.path, "a readable file"), file.path.open("rb") as stream:
+        stream.seek(-size + size // 2, os.SEEK_END)
+        block = stream.read(min(65536, size // 2))
+    return not any(block) and not np.any(file.read(0))
 
 
 def _numbers(series: Series, files: list[FrameFile]) -> np.ndarray:

@@ -27,6 +27,17 @@ def read(path: Path) -> FrameFile:
         raise UnreadableInput(
             f"{path}: {path.suffix} files need the package rosettasciio", "pip install 'credo[rosettasciio]'"
         )
+    signal, stack = _load(path)
+    shape = checked_shape(path, *stack.shape)
+    hints, dtype = _hints(path, signal), native_dtype(stack.dtype)
+    if shape[0] == 1:
+        # a folder may hold hundreds of such files: only their headers are kept
+        return FrameFile(path, "rosettasciio", shape, dtype, lambda i: native(_load(path)[1][i]), hints)
+    return FrameFile(path, "rosettasciio", shape, dtype, lambda i: native(stack[i]), hints)
+
+
+def _load(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """The largest signal of the file that is an image, and its images (n, rows, columns)."""
     with reading(path, f"a {path.suffix} file"):
         signals = _reader(path)(str(path), lazy=False)
     images = [s for s in signals if np.ndim(s["data"]) >= 2 and min(np.shape(s["data"])[-2:]) > 1]
@@ -36,11 +47,7 @@ def read(path: Path) -> FrameFile:
     data = np.asarray(signal["data"])
     if data.dtype.kind not in "uif" or data.shape[-1] * data.shape[-2] > MAX_PIXELS:
         raise UnreadableInput(f"{path}: pixels of type {data.dtype}, shape {data.shape}", "give the raw frames")
-    stack = data.reshape(-1, *data.shape[-2:])
-    shape = checked_shape(path, *stack.shape)
-    return FrameFile(
-        path, "rosettasciio", shape, native_dtype(stack.dtype), lambda i: native(stack[i]), _hints(path, signal)
-    )
+    return signal, data.reshape(-1, *data.shape[-2:])
 
 
 def _reader(path: Path) -> Any:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +69,21 @@ def find_series(root: Path) -> list[Series]:
         for name in names:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a Path for each of many thousand names is slow
             if suffix.lower() in suffixes and not name.startswith(".") and not _NOT_FRAMES.fullmatch(name):
-                if suffix.lower() == ".tvips" and re.search(r"_0*[1-9]\d*$", stem):
-                    continue  # continues the file that ends in _000
+                if _is_part(stem, suffix.lower(), names):
+                    continue
                 groups[folder, suffix.lower(), _DIGITS.sub("#", stem)].append(Path(folder, name))
     return sorted((series_of(files) for files in groups.values()), key=lambda s: (-len(s), str(s.files[0])))
+
+
+def _is_part(stem: str, suffix: str, names: list[str]) -> bool:
+    """Whether another file, the recording's first or the master file, brings this one with it."""
+    if suffix == ".tvips":
+        return re.search(r"_0*[1-9]\d*$", stem) is not None
+    part = re.fullmatch(r"(.+?)_(data_)?\d+", stem) if suffix in (".h5", ".ser") else None
+    if part is None:
+        return False
+    owners = [f"{part[1]}_master.h5", f"{part[1]}.nxs"] if suffix == ".h5" else [f"{part[1]}.emi"]
+    return any(owner in names for owner in owners)
 
 
 def series_of(files: list[Path]) -> Series:
@@ -130,25 +140,15 @@ def choose_series(found: list[Series], root: Path) -> tuple[Series, tuple[str, .
 
 
 def _same_frames(a: Series, b: Series) -> bool:
-    """Two formats of one series: (nearly) the same numbers."""
+    """Two formats of one series: the numbers of the shorter are those of the other, which may hold fillers."""
     if a is b:
         return True
     if a.folder == b.folder and a.files[0].suffix == b.files[0].suffix:
         return False
     common = len(np.intersect1d(a.numbers, b.numbers))
-    return common >= 0.8 * max(len(a), len(b))
+    return common >= 0.8 * max(len(a), len(b)) or (common == min(len(a), len(b)) > 0.1 * max(len(a), len(b)))
 
 
 def _rank(series: Series) -> int:
     suffix = series.files[0].suffix.lower()
     return _PREFERENCE.index(suffix) if suffix in _PREFERENCE else len(_PREFERENCE)
-
-
-def renumbered(series: Series, first: int) -> Series:
-    """The same files counted from ``first``."""
-    return replace(series, numbers=np.arange(first, first + len(series)))
-
-
-def is_increasing(numbers: np.ndarray) -> bool:
-    """Whether every number is larger than the one before it."""
-    return all(b > a for a, b in pairwise(numbers.tolist()))
