@@ -111,3 +111,11 @@ def test_a_log_of_the_sibling_is_not_taken(tmp_path) -> None:
     (tmp_path / "exp_2").mkdir()
     (tmp_path / "exp_2" / "cRED_log.txt").touch()
     assert nearby(tmp_path / "exp_1" / "tiff") == {}
+
+
+def test_a_processing_folder_beside_the_frames(tmp_path) -> None:
+    for name in ("diff", "xds", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "xds" / "XDS.INP").touch()
+    (tmp_path / "other" / "1.ed3d").touch()
+    assert nearby(tmp_path / "diff") == {"xds": tmp_path / "xds" / "XDS.INP"}

@@ -22,7 +22,7 @@ def test_garnet(measured) -> None:
     assert e.scan.numbers[[0, -1]].tolist() == [1, 400]
     assert len(e.scan.missing) == 0
     assert e.scan.start_deg[0] == pytest.approx(-29.75, abs=0.01)
-    # the headers' OSC_RANGE is 0.12, the start angles are 0.124 apart
+    # the headers' OSC_RANGE is rounded to 0.12, the start angles are 0.124 apart
     assert e.scan.width_deg == pytest.approx(0.124, abs=1e-4)
     assert e.beam.wavelength == pytest.approx(0.0251)
     assert e.detector.q_per_pixel == pytest.approx(0.00838, abs=1e-5)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from credo.io import mrc
+from credo.io.open import open_experiment
 from credo.model.errors import UnreadableInput
 
 
@@ -101,6 +102,22 @@ def test_thermo_fisher_header_gives_angles_and_scale(tmp_path, pictures) -> None
     assert file.hints.q_per_pixel == pytest.approx(0.00412)
     assert file.start_deg is not None
     assert file.start_deg.tolist() == [-3.0, -2.5, -2.0]
+
+
+def test_thermo_fisher_movie_with_a_step(tmp_path, pictures) -> None:
+    """EPU-D repeats the start angle in every frame and gives the tilt per image and the beam centre."""
+    from mrcfile.dtypes import get_ext_header_dtype
+
+    rows = np.zeros(3, get_ext_header_dtype(b"FEI2"))
+    rows["HT"], rows["Pixel size X"], rows["Alpha tilt"], rows["Tilt per image"] = 200e3, 4e7, -30.0, -0.5
+    rows["Beam center X pixel"], rows["Beam center Y pixel"] = 31, 18
+    with mrcfile.new(tmp_path / "a.mrc") as other:
+        other.set_data(pictures(3, (40, 60)))
+        other.set_extended_header(rows)
+        other.header.exttyp = b"FEI2"
+    e = open_experiment(tmp_path / "a.mrc").experiment
+    assert e.scan.start_deg == pytest.approx([-30, -30.5, -31])
+    assert e.detector.origin == (31, 18)
 
 
 def _header(path: Path, place: int, kind: str, *values: int) -> None:

@@ -284,7 +284,7 @@ def _smooth(
         # a printed width that leads to the last frame within the rounding is exact
         if printed and np.abs(start[0] + printed * count - start).max() <= 2 * rounding:
             step, begin = printed, start[0]
-        if printed and abs(abs(printed / step) - 1) > 0.02:
+        if printed and abs(abs(printed) - abs(step)) > 0.51 * 10.0 ** -_decimals(np.array([printed])):
             said.append(
                 f"The headers' frame width {printed:.4f}° is not the step between their start angles, {step:.4f}°."
             )

@@ -13,6 +13,8 @@ __all__ = ["nearby", "read_ed3d_hints", "read_log", "read_pts_hints", "read_xds_
 
 MAX_TEXT = 2**22
 _NUMBER = r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)"
+#: Folders beside the frames where people process them.
+_PROCESSING = ("xds", "pets", "red", "redp", "smv", "dials")
 _KINDS = {
     "log": ("cred_log.txt", "*_log.txt", "red_log.txt"),
     "ed3d": ("*.ed3d",),
@@ -32,8 +34,9 @@ def nearby(folder: Path, top: Path | None = None) -> dict[str, Path]:
         here = _kinds_in(level)
         for kind, path in here.items():
             found.setdefault(kind, path)
-        if "log" in here or "ed3d" in here or _is_dataset(level):
-            for inner in _subfolders(level):
+        whole = "log" in here or "ed3d" in here or _is_dataset(level)
+        for inner in _subfolders(level):
+            if whole or inner.name.lower() in _PROCESSING:
                 for kind, path in _kinds_in(inner).items():
                     found.setdefault(kind, path)
         if "log" in here or level == top or level.parent == level:

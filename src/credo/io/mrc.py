@@ -93,7 +93,11 @@ def _extended(path: Path, kind: bytes, size: int, n: int, shape: tuple[int, int]
     rows: Any = np.frombuffer(raw[: len(raw) // dtype.itemsize * dtype.itemsize], dtype)
     volts, spacing, exposure = (float(rows[name][0]) for name in ("HT", "Pixel size X", "Integration time"))
     angles = rows["Alpha tilt"].astype(float)
-    step = float(angles[0])
+    start, step, centre = float(angles[0]), 0.0, None
+    if kind == b"FEI2":
+        step = float(rows["Tilt per image"][0])
+        x, y = (float(rows[f"Beam center {axis} pixel"][0]) for axis in "XY")
+        centre = (x, y) if 0 < x < shape[1] and 0 < y < shape[0] else None
     known = np.isfinite(angles).all() and len(rows) == n
     hints = Hints(
         source=path.name,
@@ -101,7 +105,9 @@ def _extended(path: Path, kind: bytes, size: int, n: int, shape: tuple[int, int]
         # [1/m] in diffraction mode, [m] in image mode
         q_per_pixel=spacing * 1e-10 if 1e4 < spacing < 1e10 else None,
         exposure_s=exposure if 0 < exposure < 1e6 else None,
-        start_deg=step if np.isfinite(step) else None,
+        start_deg=start if np.isfinite(start) else None,
+        step_deg=step if 0 < abs(step) < 20 else None,
+        origin=centre,
         shape=shape,
     )
     return hints, angles if known and n > 1 else None
