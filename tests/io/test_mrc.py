@@ -26,6 +26,7 @@ def test_written_files_are_strictly_valid(tmp_path, pictures, dtype, n) -> None:
         assert np.array_equal(other.data.reshape(n, 40, 60), images)
         assert other.header.dmax == images.max()
         assert other.header.dmean == pytest.approx(images.mean(), rel=1e-6)
+        assert other.header.rms == pytest.approx(images.std(), rel=1e-5)
     assert np.array_equal(np.stack([mrc.read(path).read(i) for i in range(n)]), images)
 
 

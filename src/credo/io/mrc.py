@@ -121,19 +121,21 @@ def write(path: Path, images: Sequence[np.ndarray] | np.ndarray) -> None:
     data = _storable(np.asarray(images))
     n, rows, columns = data.shape
     mode = {"i1": 0, "i2": 1, "f4": 2, "u2": 6}[data.dtype.str[1:]]
-    wide = data.astype(np.float64)
+    mean = float(data.mean(dtype=np.float64))
+    square = sum(float(np.square(image, dtype=np.float64).mean()) for image in data) / n
     head = bytearray(1024)
     struct.pack_into("<10i", head, 0, columns, rows, n, mode, 0, 0, 0, columns, rows, n)
     struct.pack_into("<6f3i", head, 40, columns, rows, n, 90, 90, 90, 1, 2, 3)
-    struct.pack_into("<3f", head, 76, wide.min(), wide.max(), wide.mean())
+    struct.pack_into("<3f", head, 76, data.min(), data.max(), mean)
     struct.pack_into("<2i", head, 88, 0, 0)
     struct.pack_into("<i", head, 108, 20140)
     head[208:216] = b"MAP \x44\x44\x00\x00"
-    struct.pack_into("<fi", head, 216, wide.std(), 1)
+    struct.pack_into("<fi", head, 216, max(square - mean**2, 0.0) ** 0.5, 1)
     head[224:304] = b"Written by credo".ljust(80)
     with atomic_write(path) as stream:
         stream.write(head)
-        stream.write(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("<"))).tobytes())
+        for image in data:
+            stream.write(np.ascontiguousarray(image, dtype=data.dtype.newbyteorder("<")).tobytes())
 
 
 def _storable(data: np.ndarray) -> np.ndarray:
