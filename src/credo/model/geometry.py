@@ -77,7 +77,8 @@ class Detector(Value):
 
     ``shape``: (rows, columns). ``q_per_pixel`` [Å⁻¹/px]. ``origin``: (x, y) of the direct beam [px], where
     pixel i covers [i, i + 1). ``pixel_size_mm`` only serves other programs' files. ``saturation`` and
-    ``pedestal`` in raw counts, ``gain`` in counts per electron.
+    ``pedestal`` in raw counts, ``gain`` in counts per electron. ``barrel`` [Å²]: the lens's third-order radial
+    distortion, r_seen = r_true (1 + barrel q²), negative for a barrel, positive for a pincushion.
     """
 
     shape: tuple[int, int]
@@ -88,6 +89,7 @@ class Detector(Value):
     pedestal: float = 0.0
     saturation: float | None = None
     ellipse: Ellipse = field(default_factory=Ellipse)
+    barrel: float = 0.0
 
     def distance_mm(self, wavelength: float) -> float:
         """Effective camera length [mm]: pixel size / (λ · q per pixel)."""
@@ -97,6 +99,8 @@ class Detector(Value):
         """Scattering vectors q = s1 − s0 (n, 3) [Å⁻¹] of positions (n, 2) [px]; ``shift`` moves the origin [px]."""
         d = np.asarray(xy, dtype=float) - np.asarray(self.origin) - shift
         d = d @ np.linalg.inv(self.ellipse.matrix).T * self.q_per_pixel
+        if self.barrel:
+            d = _unbarrelled(d, self.barrel)
         # similar triangles: a ray (dx, dy, L) with L = 1/λ in the same unit, scaled to length 1/λ
         inv = 1.0 / wavelength
         k = inv / np.sqrt(inv**2 + np.einsum("...i,...i", d, d))
@@ -106,8 +110,20 @@ class Detector(Value):
         """The inverse of :meth:`q_lab`: positions (n, 2) [px] where the rays s0 + q meet the detector."""
         q = np.asarray(q_lab, dtype=float)
         inv = 1.0 / wavelength
-        d = q[..., :2] * (inv / (inv + q[..., 2]))[..., None] / self.q_per_pixel
+        d = q[..., :2] * (inv / (inv + q[..., 2]))[..., None]
+        if self.barrel:
+            d = d * (1 + self.barrel * np.einsum("...i,...i", d, d))[..., None]
+        d = d / self.q_per_pixel
         return d @ self.ellipse.matrix.T + np.asarray(self.origin) + shift
+
+
+def _unbarrelled(d: np.ndarray, barrel: float) -> np.ndarray:
+    """Solve r_seen = r (1 + b r²) for r, vectors (..., 2): five Newton steps, exact to 1e-12 for |b r²| < 0.1."""
+    seen = np.sqrt(np.einsum("...i,...i", d, d))
+    r = seen.copy()
+    for _ in range(5):
+        r = r - (r * (1 + barrel * r**2) - seen) / np.maximum(1 + 3 * barrel * r**2, 0.2)
+    return d * np.where(seen > 0, r / np.maximum(seen, 1e-300), 1.0)[..., None]
 
 
 @dataclass(frozen=True, eq=False)

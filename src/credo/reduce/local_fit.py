@@ -25,12 +25,14 @@ class Placed:
 
 @dataclass(frozen=True)
 class Priors:
-    """How far the geometry may go: beam [px], axis in and out of the image [deg], ellipse components."""
+    """How far the geometry may go: beam [px], axis in and out of the image [deg], ellipse components,
+    and the barrel's stretch at the outermost points."""
 
     beam_px: float = 10.0
     axis_deg: float = 3.0
     tilt_deg: float = 0.7
     ellipse: float = 0.008
+    barrel: float = 0.02
 
 
 def fit_in_place(
@@ -38,7 +40,7 @@ def fit_in_place(
     priors: Priors | None = None,
 ) -> Placed:  # fmt: skip
     """Alternate indexing, from low resolution outwards, and weighted linear least squares of UB (9), the beam (2), the
-    axis (2) and the ellipse (2); the experiment returned has them applied. ``ub`` is at φ = 0."""
+    axis (2), the ellipse (2) and the barrel; the experiment returned has them applied. ``ub`` is at φ = 0."""
     priors = priors or Priors()
     points = reciprocal_points(experiment, spots, rows, experiment.goniometer.axis)
     start = experiment
@@ -58,21 +60,22 @@ def fit_in_place(
 
 
 def _solve(points: Points, fit: Fit, inside: np.ndarray, experiment: Experiment, start: Experiment, priors: Priors):
-    """UB (3, 3) and the step [px px deg deg ε ε] of the geometry: q + Σ p_k ∂q/∂p_k = UB h."""
+    """UB (3, 3) and the step [px px deg deg ε ε Å²] of the geometry: q + Σ p_k ∂q/∂p_k = UB h."""
     h = np.rint(points.q @ np.linalg.inv(fit.ub).T)
     w = np.where(inside & np.any(h != 0, axis=1), fit.member, 0.0) / (fit.spread * points.sigma) ** 2
     moves = _moves(points, experiment)
     n = len(points)
-    design = np.zeros((n, 3, 15))
+    design = np.zeros((n, 3, 16))
     for i in range(3):
         design[:, i, 3 * i : 3 * i + 3] = h
     design[:, :, 9:] = -moves
     weighted = design * w[:, None, None]
     normal = np.einsum("nia,nib->ab", weighted, design)
     rhs = np.einsum("nia,ni->a", weighted, points.q)
-    sigma = np.array([priors.beam_px] * 2 + [priors.axis_deg, priors.tilt_deg] + [priors.ellipse] * 2)
+    barrel = priors.barrel / float(np.quantile(np.linalg.norm(points.q, axis=1), 0.95)) ** 2
+    sigma = np.array([priors.beam_px] * 2 + [priors.axis_deg, priors.tilt_deg] + [priors.ellipse] * 2 + [barrel])
     gone = _gone(experiment, start)
-    normal[range(9, 15), range(9, 15)] += 1 / sigma**2
+    normal[range(9, 16), range(9, 16)] += 1 / sigma**2
     rhs[9:] -= gone / sigma**2
     # UB itself is only held where nothing else holds it
     ridge = 1e-6 * np.trace(normal[:9, :9]) / 9 + 1e-12
@@ -84,10 +87,10 @@ def _solve(points: Points, fit: Fit, inside: np.ndarray, experiment: Experiment,
 
 
 def _moves(points: Points, experiment: Experiment) -> np.ndarray:
-    """∂q/∂(beam x, beam y, axis in plane, axis out of plane [deg], e1, e2): (n, 3, 6)."""
+    """∂q/∂(beam x, beam y, axis in plane, axis out of plane [deg], e1, e2, barrel): (n, 3, 7)."""
     qpp = experiment.detector.q_per_pixel
     lab = points.lab
-    out = np.zeros((len(points), 3, 6))
+    out = np.zeros((len(points), 3, 7))
     back = np.swapaxes(points.rotation, 1, 2)
     out[:, :, 0] = -qpp * back[:, :, 0]
     out[:, :, 1] = -qpp * back[:, :, 1]
@@ -99,6 +102,8 @@ def _moves(points: Points, experiment: Experiment) -> np.ndarray:
     x, y, zero = lab[:, 0], lab[:, 1], np.zeros(len(lab))
     out[:, :, 4] = np.einsum("nij,nj->ni", back, np.stack([-x, y, zero], axis=1))
     out[:, :, 5] = np.einsum("nij,nj->ni", back, np.stack([-y, -x, zero], axis=1))
+    r2 = x**2 + y**2
+    out[:, :, 6] = np.einsum("nij,nj->ni", back, np.stack([-x * r2, -y * r2, zero], axis=1))
     return out
 
 
@@ -113,8 +118,10 @@ def _moved(experiment: Experiment, step: np.ndarray) -> Experiment:
     )
     move = np.clip(step[:2], -8, 8)
     origin = (float(det.origin[0] + move[0]), float(det.origin[1] + move[1]))
+    barrel = float(det.barrel + step[6])
     return experiment.replace(
-        detector=det.replace(origin=origin, ellipse=ellipse), goniometer=Goniometer(rotation_from_vector(turn) @ m)
+        detector=det.replace(origin=origin, ellipse=ellipse, barrel=barrel),
+        goniometer=Goniometer(rotation_from_vector(turn) @ m),
     )
 
 
@@ -125,4 +132,4 @@ def _gone(now: Experiment, start: Experiment) -> np.ndarray:
     in_plane = (np.degrees(np.arctan2(a[1], a[0]) - np.arctan2(b[1], b[0])) + 180) % 360 - 180
     tilt = np.degrees(np.arcsin(a[2]) - np.arcsin(b[2]))
     ellipse = np.subtract(now.detector.ellipse.components, start.detector.ellipse.components)
-    return np.array([*beam, in_plane, tilt, *ellipse])
+    return np.array([*beam, in_plane, tilt, *ellipse, now.detector.barrel - start.detector.barrel])

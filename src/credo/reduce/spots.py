@@ -1,0 +1,158 @@
+"""Spots in three dimensions: pixels that stand out of their own background in time, joined over adjacent frames."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from credo.kernels.images import block_ratio, link, stand_out
+from credo.model import CannotDo, Experiment, Frames, Reflections, Report
+from credo.reduce.background import Background, mean_background
+from credo.reduce.beam import beam_radius
+
+__all__ = ["SpotSettings", "find_spots"]
+
+
+class SpotSettings(BaseModel):
+    """What counts as a spot."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixel_z: float = Field(3.5, gt=0, description="significance at which a 3×3 box joins a spot [σ]")
+    spot_z: float = Field(7.0, gt=0, description="significance that a whole spot must reach [σ]")
+    min_pixels: int = Field(3, ge=1, description="fewest pixels that stand out")
+    max_frames: float = Field(15.0, gt=0, description="spots lasting longer are not Bragg spots [deg]")
+    beam_radius_px: float | None = Field(None, ge=0, description="nothing nearer to the direct beam (None: found) [px]")
+    block_px: int = Field(24, ge=4, description="size of the blocks in which the background is scaled per frame [px]")
+
+
+def find_spots(
+    experiment: Experiment,
+    frames: Frames,
+    bad: np.ndarray,
+    settings: SpotSettings | None = None,
+    background: Background | None = None,
+) -> tuple[Experiment, Reflections, Report]:
+    """Every spot with its centroid, variances and intensity; see ``model.reflections.COLUMNS`` for the columns.
+
+    The background of a pixel is its spot-free mean in time, scaled frame by frame in blocks, so it follows any shape
+    at 1 count/px as at hundreds. Significance is on Anscombe's scale, where Poisson counts are nearly normal: of
+    10⁸ boxes none passes 7 σ by chance. Spots are never joined over missing frames.
+    """
+    settings = settings or SpotSettings()
+    background = background or mean_background(frames)
+    origin = np.array(experiment.detector.origin)
+    radius = settings.beam_radius_px
+    if radius is None:
+        radius = beam_radius(background.raw_mean, origin)
+    marks = _mark(experiment, frames, bad, settings, background, radius)
+    spots = _gather(experiment, frames, bad, settings, background, *marks)
+    numbers = {"n_spots": len(spots), "beam_radius_px": radius, "gain": background.gain}
+    per_frame = np.bincount(np.clip(spots["frame"].astype(int), 0, len(frames) - 1), minlength=len(frames))
+    if not len(spots):
+        raise CannotDo(
+            f"no spots were found in {len(frames)} frames (mean {background.level:.2f} counts/px)",
+            "look at the frames: is there a crystal in the beam, is the detector saturated or dark?",
+        )
+    return experiment, spots, Report(numbers, (), {"spots_per_frame": per_frame})
+
+
+def _mark(experiment, frames, bad, settings, background, radius):
+    """All pixels that stand out: label, frame, row, column, signal, background; labels joined over frames."""
+    n, ny, nx = frames.shape
+    shift = experiment.scan.shift_at(np.arange(n) + 0.5)
+    block = settings.block_px
+    ratio = np.empty((-(-ny // block), -(-nx // block)), dtype=np.float32)
+    flag = np.zeros((ny, nx), dtype=np.uint8)
+    size = max(20_000, ny * nx // 8)
+    rows, cols, label = (np.empty(size, dtype=np.int32) for _ in range(3))
+    signal, back = np.empty(size, dtype=np.float32), np.empty(size, dtype=np.float32)
+    before, now = np.full((ny, nx), -1, dtype=np.int32), np.full((ny, nx), -1, dtype=np.int32)
+    parent = np.empty(max(1_000_000, 3000 * n), dtype=np.int32)
+    next_label, kept, last = 0, [], None
+    for f in range(n):
+        frame = frames[f]
+        block_ratio(frame, background.mean, bad, background.gain, block, ratio)
+        cx, cy = np.array(experiment.detector.origin) + shift[f]
+        count = stand_out(
+            frame, background.mean, ratio, block, bad, background.gain, settings.pixel_z, cx, cy, radius, flag,
+            rows, cols, signal, back,
+        )  # fmt: skip
+        joined = last is not None and experiment.scan.numbers[f] - experiment.scan.numbers[f - 1] == 1
+        next_label = link(rows, cols, count, before, now, parent, label, next_label, joined)
+        if last is not None:
+            before[last[0], last[1]] = -1
+        used = rows[:count].copy(), cols[:count].copy()
+        kept.append((label[:count].copy(), np.full(count, f), *used, signal[:count].copy(), back[:count].copy()))
+        before, now, last = now, before, used
+    columns = [np.concatenate(c) for c in zip(*kept)]
+    return _roots(parent[:next_label])[columns[0]], *columns[1:]
+
+
+def _roots(parent: np.ndarray) -> np.ndarray:
+    """Each label's root, by pointer jumping."""
+    root = parent.copy()
+    while True:
+        jumped = root[root]
+        if np.array_equal(jumped, root):
+            return root
+        root = jumped
+
+
+def _gather(experiment, frames, bad, settings, background, label, frame, row, col, signal, back) -> Reflections:
+    """Sums over each spot's pixels."""
+    scan = experiment.scan
+    if not len(label):
+        return Reflections(
+            {k: np.empty(0) for k in ("x", "y", "phi", "frame", "var_x", "var_y", "var_phi", "peak", "intensity",
+                                      "sigma", "background", "first", "last", "n_pixels", "cut", "overloaded",
+                                      "lattice")}
+        )  # fmt: skip
+    _, spot = np.unique(label, return_inverse=True)
+    n = int(spot.max()) + 1
+    s = signal.astype(float)
+    total = np.bincount(spot, s, n)
+    noise = np.bincount(spot, background.gain * np.maximum(s + back, 0) + 1e-9, n)
+    flat = np.bincount(spot, back, n)
+    pixels = np.bincount(spot, minlength=n)
+    first, last = np.full(n, len(frames)), np.full(n, -1)
+    np.minimum.at(first, spot, frame)
+    np.maximum.at(last, spot, frame)
+    peak = np.full(n, -np.inf)
+    np.maximum.at(peak, spot, s)
+    g = background.gain
+    z = 2 * (np.sqrt(np.maximum(total + flat, 0) / g + 0.375) - np.sqrt(flat / g + 0.375))
+    width = np.median(np.abs(scan.width_deg))
+    lasts = (last - first + 1) * width
+    good = (z > settings.spot_z) & (pixels >= settings.min_pixels) & (total > 0)
+    good &= (lasts <= settings.max_frames) | (last - first < 3)
+    w = np.maximum(s, 0)
+    sw = np.maximum(np.bincount(spot, w, n), 1e-9)
+    centre = [np.bincount(spot, w * v, n) / sw for v in (col + 0.5, row + 0.5, frame + 0.5)]
+    var = [
+        np.bincount(spot, (v - c[spot]) ** 2 * g * np.maximum(s + back, 0), n) / sw**2
+        for v, c in zip((col + 0.5, row + 0.5, frame + 0.5), centre)
+    ]
+    x, y, f = centre
+    phi = np.interp(f, np.arange(len(scan)) + 0.5, scan.mid_deg)
+    single = (last == first) / 12.0
+    edges = np.flatnonzero(np.diff(scan.numbers) > 1)
+    starts, ends = np.r_[0, edges + 1], np.r_[edges, len(frames) - 1]
+    cut = np.isin(first, starts) | np.isin(last, ends)
+    cut |= _touches(bad, spot, row, col, n)
+    top = experiment.detector.saturation
+    overloaded = peak + flat / np.maximum(pixels, 1) >= 0.98 * top if top else np.zeros(n, dtype=bool)
+    table = Reflections(
+        x=x, y=y, phi=phi, frame=f, var_x=var[0] + 0.01, var_y=var[1] + 0.01,
+        var_phi=(var[2] + single + 0.005) * width**2, first=first, last=last, n_pixels=pixels, peak=peak,
+        intensity=total, sigma=np.sqrt(noise), background=flat / np.maximum(pixels, 1), cut=cut,
+        overloaded=overloaded, lattice=np.full(n, -1),
+    )  # fmt: skip
+    return table.select(good)
+
+
+def _touches(bad: np.ndarray, spot: np.ndarray, row: np.ndarray, col: np.ndarray, n: int) -> np.ndarray:
+    """Which spots have a bad pixel for neighbour."""
+    from scipy.ndimage import binary_dilation
+
+    return np.bincount(spot, binary_dilation(bad)[row, col], n) > 0
