@@ -35,14 +35,15 @@ def rotation_derivative(axis: np.ndarray, phi: np.ndarray, v: np.ndarray, dm: np
 
 
 def spot_positions(
-    q: np.ndarray, wavelength: float, q_per_pixel: float, ellipse: np.ndarray, centre: np.ndarray
+    q: np.ndarray, wavelength: float, q_per_pixel: float, ellipse: np.ndarray, centre: np.ndarray, barrel: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n, 2) [px] and excitation errors (n,) [Å⁻¹] of q (n, 3) [Å⁻¹].
 
-    ellipse: (2,) the components ε cos 2θ, ε sin 2θ; centre: (n, 2) the direct beam [px] at each spot.
+    ellipse: (2,) the components ε cos 2θ, ε sin 2θ; centre: (n, 2) the direct beam [px] at each spot; barrel [Å²].
     """
     inv = 1.0 / wavelength
-    d = q[:, :2] * (inv / (inv + q[:, 2]) / q_per_pixel)[:, None]
+    d = q[:, :2] * (inv / (inv + q[:, 2]))[:, None]
+    d *= ((1 + barrel * np.einsum("ij,ij->i", d, d)) / q_per_pixel)[:, None]
     e1, e2 = ellipse
     xy = np.stack([(1 + e1) * d[:, 0] + e2 * d[:, 1], e2 * d[:, 0] + (1 - e1) * d[:, 1]], axis=1) + centre
     num = np.einsum("ij,ij->i", q, q) + 2 * inv * q[:, 2]
@@ -50,11 +51,11 @@ def spot_positions(
 
 
 def spot_jacobian(
-    q: np.ndarray, dq: np.ndarray, wavelength: float, q_per_pixel: float, ellipse: np.ndarray
+    q: np.ndarray, dq: np.ndarray, wavelength: float, q_per_pixel: float, ellipse: np.ndarray, barrel: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Derivatives of x, y [px] and ε [Å⁻¹], each (n, p + 3), for p parameters that move q by ``dq`` (p, n, 3).
+    """Derivatives of x, y [px] and ε [Å⁻¹], each (n, p + 4), for p parameters that move q by ``dq`` (p, n, 3).
 
-    The last three columns are the two ellipse components and ln(q per pixel), which do not move q.
+    The last four columns are the two ellipse components, ln(q per pixel) and the barrel, which do not move q.
     """
     inv = 1.0 / wavelength
     n, p = q.shape[0], dq.shape[0]
@@ -62,14 +63,21 @@ def spot_jacobian(
     d = q[:, :2] * k[:, None]
     # dd = k dq_xy − d dq_z / (1/λ + q_z)
     dd = dq[:, :, :2] * k[None, :, None] - d[None] * (dq[:, :, 2] / (inv + q[:, 2]))[:, :, None]
+    # the barrel stretches d to d (1 + b r²), r in Å⁻¹
+    r2 = np.einsum("ij,ij->i", d, d) * q_per_pixel**2
+    along = np.einsum("ij,pij->pi", d, dd) * q_per_pixel**2
+    dd = dd * (1 + barrel * r2)[None, :, None] + 2 * barrel * along[:, :, None] * d[None]
+    plain, d = d, d * (1 + barrel * r2)[:, None]
     e1, e2 = ellipse
-    jx, jy, je = np.empty((n, p + 3)), np.empty((n, p + 3)), np.zeros((n, p + 3))
+    jx, jy, je = np.empty((n, p + 4)), np.empty((n, p + 4)), np.zeros((n, p + 4))
     jx[:, :p] = ((1 + e1) * dd[:, :, 0] + e2 * dd[:, :, 1]).T
     jy[:, :p] = (e2 * dd[:, :, 0] + (1 - e1) * dd[:, :, 1]).T
     jx[:, p], jy[:, p] = d[:, 0], -d[:, 1]
     jx[:, p + 1], jy[:, p + 1] = d[:, 1], d[:, 0]
     jx[:, p + 2] = -((1 + e1) * d[:, 0] + e2 * d[:, 1])
     jy[:, p + 2] = -(e2 * d[:, 0] + (1 - e1) * d[:, 1])
+    jx[:, p + 3] = ((1 + e1) * plain[:, 0] + e2 * plain[:, 1]) * r2
+    jy[:, p + 3] = (e2 * plain[:, 0] + (1 - e1) * plain[:, 1]) * r2
     s1 = q + np.array([0.0, 0.0, inv])
     s1 /= np.linalg.norm(s1, axis=1)[:, None]
     je[:, :p] = np.einsum("pni,ni->np", dq, s1)

@@ -31,6 +31,16 @@ class RefineSettings(BaseModel):
     )
     axis: bool = Field(default=True, description="Refine the direction of the rotation axis")
     ellipse: bool = Field(default=True, description="Refine the elliptical lens distortion")
+    rotation: bool = Field(default=True, description="Refine the rotation per frame (the recorded angles' scale)")
+    rotation_prior_percent: float = Field(
+        default=1.0, gt=0, description="Expected error of the recorded rotation per frame [percent]"
+    )
+    barrel: bool = Field(default=True, description="Refine the radial (barrel or pincushion) lens distortion")
+    barrel_prior_percent: float = Field(
+        default=2.0, gt=0, description="Expected size of the radial distortion at the outermost spots [percent]"
+    )
+    step: bool = Field(default=True, description="Refine the rotation per frame, by one factor for all frames")
+    step_prior_percent: float = Field(default=0.3, gt=0, description="Expected error of the rotation step [percent]")
     drift: bool = Field(default=True, description="Refine the direct beam's position frame by frame")
     axis_prior_deg: float = Field(
         default=1.0, gt=0, description="Expected error of the axis out of the image plane [deg]"
@@ -121,13 +131,19 @@ def _iterate(start: State, everything: Data, experiment: Experiment, settings: R
         if len(data.phi) * 3 < start.n_cell + 5:
             data = before
             break
-        same = len(before.phi) == len(data.phi) and np.array_equal(before.row, data.row)
-        if final and same and np.array_equal(before.hkl, data.hkl):
+        if final and _changed(before, data) <= 0.003 * len(data.phi):
             converged = True
             break
         reach = reach * 1.6 if turn < settings.max_rounds - 3 else np.inf
     assert solution is not None
     return Refined(state, data, variances, solution, start, walk, iterations, converged)
+
+
+def _changed(before: Data, after: Data) -> int:
+    """How many spots changed their index, or came or went."""
+    common, i, j = np.intersect1d(before.row, after.row, assume_unique=True, return_indices=True)
+    moved = np.any(before.hkl[i] != after.hkl[j], axis=1) | (before.crystal[i] != after.crystal[j])
+    return len(before.row) + len(after.row) - 2 * len(common) + int(np.count_nonzero(moved))
 
 
 def _first_reach(length: np.ndarray) -> float:
@@ -178,7 +194,7 @@ def _equations(state, data, start, experiment, settings, variances, corrected: b
         p = data.use_phi
         if p.any():
             w_e = w_e / student_correction((eps / np.sqrt(v_e))[p, None], 1)
-    prior, offset = _priors(state, start, settings)
+    prior, offset = _priors(state, start, settings, float(np.quantile(length, 0.95)))
     steady = start.shift + state.time[:, None] * state.trend
     return Equations(
         jx=jx, jy=jy, je=je, rx=dxy[:, 0], ry=dxy[:, 1], re=-eps,
@@ -188,21 +204,30 @@ def _equations(state, data, start, experiment, settings, variances, corrected: b
     )  # fmt: skip
 
 
-def _priors(state: State, start: State, settings: RefineSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Precisions and departures: weak ones of what the data leave open, very tight ones of what must not move."""
+def _priors(state: State, start: State, settings: RefineSettings, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Precisions and departures: weak ones of what the data leave open, very tight ones of what must not move.
+
+    reach: |q| of the outermost spots [Å⁻¹].
+    """
     n = state.n_parameters
     sigma, offset = np.full(n, 1e3), np.zeros(n)
-    at = state.n_cell
-    out_of_plane = np.radians(settings.axis_prior_deg)
-    sigma[at : at + 2] = (np.radians(10.0), out_of_plane) if settings.axis else 1e-9
-    offset[at + 1] = np.arcsin(np.clip(state.axis[2], -1, 1)) - np.arcsin(np.clip(start.axis[2], -1, 1))
-    sigma[at + 2 : at + 4] = settings.ellipse_prior_percent / 200 if settings.ellipse else 1e-9
-    offset[at + 2 : at + 4] = state.ellipse - start.ellipse
+    fixed = 1e-9
+
+    def prior(name: str, width: float | tuple, departure: np.ndarray | float, length: int = 1) -> None:
+        columns = slice(state.at(name), state.at(name) + length)
+        sigma[columns], offset[columns] = width, departure
+
+    lean = np.arcsin(np.clip(state.axis[2], -1, 1)) - np.arcsin(np.clip(start.axis[2], -1, 1))
+    tilt = np.radians(settings.axis_prior_deg)
+    prior("axis_in_plane", (np.radians(10.0), tilt) if settings.axis else fixed, np.array([0.0, lean]), 2)
+    prior("step", settings.step_prior_percent / 100 if settings.step else fixed, state.stretch)
+    ellipse = settings.ellipse_prior_percent / 200 if settings.ellipse else fixed
+    prior("ellipse_1", ellipse, state.ellipse - start.ellipse, 2)
     free = settings.camera_length == "refined" or (settings.camera_length == "auto" and settings.known_cell is not None)
-    sigma[at + 4] = 0.3 if free else 1e-9
-    offset[at + 4] = np.log(state.q_per_pixel / start.q_per_pixel)
-    sigma[at + 5 : at + 7] = 100.0 if settings.drift else 1e-9
-    offset[at + 5 : at + 7] = state.trend
+    prior("log_scale", 0.3 if free else fixed, np.log(state.q_per_pixel / start.q_per_pixel))
+    barrel = settings.barrel_prior_percent / 100 / reach**2 if settings.barrel else fixed
+    prior("barrel", barrel, state.barrel - start.barrel)
+    prior("trend_x", 100.0 if settings.drift else fixed, state.trend, 2)
     if free and settings.known_cell is not None:
         # the known cell is good to about 0.1 %: lengths of the first crystal stay there
         k = state.freedom[0].shape[1]
@@ -224,8 +249,8 @@ def _outcome(
     solution = equations.solve(walk)
     # what the data alone say about the scale: the same equations with its prior lifted
     lifted = equations.prior.copy()
-    at = state.n_cell + 4
-    lifted[at] = 1 / 0.3**2
+    scale_at = state.at("log_scale")
+    lifted[scale_at] = 1 / 0.3**2
     k0 = state.freedom[0].shape[1]
     if settings.known_cell is not None:
         lifted[:k0] = 1e-6
@@ -239,14 +264,14 @@ def _outcome(
         k = freedom.shape[1]
         to_cell = freedom * np.concatenate([state.cells[i][:3], np.full(3, np.degrees(1.0))])[:, None]
         covariance = to_cell @ solution.covariance[at : at + k, at : at + k] @ to_cell.T
-        mosaicity, width = estimate_mosaicity(state, data.part(data.crystal == i), spots, width, crystal)
+        mosaicity, shape = estimate_mosaicity(state, data.part(data.crystal == i), spots, width, crystal)
         crystals.append(
             crystal.replace(
-                cell=crystal.cell.replace(covariance=covariance), mosaicity_deg=mosaicity, shape_width=width
+                cell=crystal.cell.replace(covariance=covariance), mosaicity_deg=mosaicity, shape_width=shape
             )
         )
         at += k + 3
-    covariance, at = scale.covariance, state.n_cell + 4
+    covariance, at = scale.covariance, scale_at
     along = covariance[at, :k0] @ state.freedom[0][:3].sum(axis=0)
     lengths = state.freedom[0][:3].sum(axis=0)
     spread = np.sqrt(covariance[at, at] * max(lengths @ covariance[:k0, :k0] @ lengths, 1e-30))
@@ -269,4 +294,7 @@ def _table(done: Refined, spots: Reflections, n: int) -> Reflections:
     out = np.full((n, 3), np.nan)
     lattice[data.row], hkl[data.row] = data.crystal, data.hkl
     out[data.row] = np.column_stack([xy, np.degrees(phi)])
-    return spots.with_columns(hkl=hkl, lattice=lattice, x_calc=out[:, 0], y_calc=out[:, 1], phi_calc=out[:, 2])
+    seen = np.degrees(state.angle(np.radians(spots["phi"])))
+    return spots.with_columns(
+        hkl=hkl, lattice=lattice, phi=seen, x_calc=out[:, 0], y_calc=out[:, 1], phi_calc=out[:, 2]
+    )

@@ -60,9 +60,10 @@ def assign(
     n = len(data.phi)
     best = np.full(n, np.inf)
     crystal, hkl = np.full(n, -1), np.zeros((n, 3), dtype=int)
-    detector = Detector((1, 1), state.q_per_pixel, (0.0, 0.0), ellipse=Ellipse.from_components(*state.ellipse))
+    ellipse = Ellipse.from_components(*state.ellipse)
+    detector = Detector((1, 1), state.q_per_pixel, (0.0, 0.0), ellipse=ellipse, barrel=state.barrel)
     q_seen = detector.q_lab(data.xy - state.origin - beam_at(state.shift, data.frame), state.wavelength)
-    q0 = rotate_about(state.axis, -data.phi, q_seen)
+    q0 = rotate_about(state.axis, -state.angle(data.phi), q_seen)
     for k, centring in enumerate(centrings):
         real = q0 @ np.linalg.inv(state.ub(k)).T
         h = np.rint(real).astype(int)
@@ -87,8 +88,10 @@ def calculated(state: State, data: Data, ubs: list[np.ndarray]) -> tuple[np.ndar
     """
     q0 = np.einsum("nij,nj->ni", np.stack(ubs)[data.crystal], data.hkl.astype(float))
     turns = np.stack(crossing_angles(q0, state.axis, state.wavelength))
-    delta = (turns - data.phi + np.pi) % (2 * np.pi) - np.pi
+    seen = state.angle(data.phi)
+    delta = (turns - seen + np.pi) % (2 * np.pi) - np.pi
     delta = np.where(np.isnan(delta), np.inf, delta)
     nearest = np.take_along_axis(delta, np.argmin(np.abs(delta), axis=0)[None], axis=0)[0]
-    phi = data.phi + np.where(np.isfinite(nearest), nearest, 0.0)
-    return phi, predicted(state, replace(data, phi=phi))[0]
+    phi = seen + np.where(np.isfinite(nearest), nearest, 0.0)
+    there = replace(state, stretch=0.0)
+    return phi, predicted(there, replace(data, phi=phi))[0]

@@ -13,9 +13,11 @@ from credo.physics.ewald import crossing_speed
 
 __all__ = ["GLOBALS", "Data", "State", "beam_at", "cell_freedom", "constrained_crystal", "linearised", "predicted"]
 
-#: Parameters shared by all crystals, in order: axis in plane, axis out of plane [rad], ellipse (2), ln(q per pixel)
-#: and the steady part of the beam's drift over the scan [px].
-GLOBALS = ("axis_in_plane", "axis_out_of_plane", "ellipse_1", "ellipse_2", "log_scale", "trend_x", "trend_y")
+#: Parameters shared by all crystals, in order: axis in plane, axis out of plane [rad], relative error of the rotation
+#: step, ellipse (2), ln(q per pixel), the barrel distortion [Å²] and the steady part of the beam's drift (2) [px].
+GLOBALS = (
+    "axis_in_plane", "axis_out_of_plane", "step", "ellipse_1", "ellipse_2", "log_scale", "barrel", "trend_x", "trend_y",
+)  # fmt: skip
 
 #: Beyond this turn [rad] from the observed angle a crossing says nothing: the reflection grazes the sphere.
 _MAX_TURN = 0.05
@@ -60,6 +62,10 @@ class State:
     time: np.ndarray
     wavelength: float
     origin: np.ndarray
+    barrel: float = 0.0
+    #: angles are ``pivot`` + (1 + stretch) (φ − ``pivot``) [rad]
+    stretch: float = 0.0
+    pivot: float = 0.0
 
     @classmethod
     def of(cls, experiment: Experiment) -> State:
@@ -78,7 +84,17 @@ class State:
             time=(scan.numbers - scan.numbers.mean()) / max(float(np.ptp(scan.numbers)), 1.0),
             wavelength=experiment.beam.wavelength,
             origin=np.array(det.origin),
+            barrel=det.barrel,
+            pivot=float(np.radians(scan.mid_deg.mean())),
         )
+
+    def at(self, name: str) -> int:
+        """Column of a shared parameter."""
+        return self.n_cell + GLOBALS.index(name)
+
+    def angle(self, phi: np.ndarray) -> np.ndarray:
+        """The angles that the frames really had [rad], from those of the file."""
+        return self.pivot + (1 + self.stretch) * (phi - self.pivot)
 
     @property
     def n_cell(self) -> int:
@@ -104,15 +120,18 @@ class State:
             orientations.append(rotation_from_vector(step[at + k : at + k + 3]) @ u)
             at += k + 3
         axis = self.axis + step[at : at + 2] @ axis_tangents(self.axis)
+        e, t = self.at("ellipse_1"), self.at("trend_x")
         return replace(
             self,
             cells=tuple(cells),
             orientations=tuple(orientations),
             axis=axis / np.linalg.norm(axis),
-            ellipse=self.ellipse + step[at + 2 : at + 4],
-            q_per_pixel=float(self.q_per_pixel * np.exp(step[at + 4])),
-            shift=self.shift + shift + self.time[:, None] * step[at + 5 : at + 7],
-            trend=self.trend + step[at + 5 : at + 7],
+            stretch=float(self.stretch + step[self.at("step")]),
+            ellipse=self.ellipse + step[e : e + 2],
+            q_per_pixel=float(self.q_per_pixel * np.exp(step[self.at("log_scale")])),
+            barrel=float(self.barrel + step[self.at("barrel")]),
+            shift=self.shift + shift + self.time[:, None] * step[t : t + 2],
+            trend=self.trend + step[t : t + 2],
         )
 
     def experiment(self, old: Experiment) -> Experiment:
@@ -122,15 +141,21 @@ class State:
             q_per_pixel=self.q_per_pixel,
             origin=(float(self.origin[0] + mean[0]), float(self.origin[1] + mean[1])),
             ellipse=Ellipse.from_components(*self.ellipse),
+            barrel=self.barrel,
         )
         crystals = [
             c.replace(cell=Cell(*cell), orientation=u)
             for c, cell, u in zip(old.crystals, self.cells, self.orientations)
         ]
+        scan = old.scan
         return old.replace(
             detector=detector,
             goniometer=Goniometer(self.axis),
-            scan=old.scan.replace(beam_shift=self.shift - mean),
+            scan=scan.replace(
+                start_deg=np.degrees(self.angle(np.radians(scan.start_deg))),
+                width_deg=scan.width_deg * (1 + self.stretch),
+                beam_shift=self.shift - mean,
+            ),
             crystals=tuple(crystals),
         )
 
@@ -184,9 +209,9 @@ def predicted(state: State, data: Data) -> tuple[np.ndarray, np.ndarray, np.ndar
     """Positions (n, 2) [px], excitation errors (n,) [Å⁻¹] and scattering vectors (n, 3) at the observed angles."""
     ubs = np.stack([state.ub(k) for k in range(len(state.cells))])
     q0 = np.einsum("nij,nj->ni", ubs[data.crystal], data.hkl.astype(float))
-    q = rotate_about(state.axis, data.phi, q0)
+    q = rotate_about(state.axis, state.angle(data.phi), q0)
     centre = state.origin + beam_at(state.shift, data.frame)
-    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre)
+    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre, state.barrel)
     return xy, eps, q
 
 
@@ -208,13 +233,14 @@ def linearised(state: State, data: Data) -> tuple[np.ndarray, ...]:
     with np.errstate(divide="ignore", invalid="ignore"):
         delta = -eps / speed
     delta = np.where(np.abs(delta) < _MAX_TURN, delta, 0.0)
-    at = replace(data, phi=data.phi + delta)
-    q0, dq = _moves(state, at)
-    q = rotate_about(state.axis, at.phi, q0)
+    angle = state.angle(data.phi) + delta
+    q0, dq = _moves(state, data, angle)
+    q = rotate_about(state.axis, angle, q0)
+    dq[-1] = (data.phi - state.pivot)[:, None] * np.cross(state.axis, q)
     centre = state.origin + beam_at(state.shift, data.frame)
-    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre)
+    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre, state.barrel)
     eps = eps - crossing_speed(q, state.axis) * delta
-    jx, jy, je = spot_jacobian(q, dq, state.wavelength, state.q_per_pixel, state.ellipse)
+    jx, jy, je = spot_jacobian(q, dq, state.wavelength, state.q_per_pixel, state.ellipse, state.barrel)
     time = np.interp(data.frame, np.arange(len(state.time)) + 0.5, state.time)
     zero = np.zeros_like(time)
     return (
@@ -223,13 +249,13 @@ def linearised(state: State, data: Data) -> tuple[np.ndarray, ...]:
     )  # fmt: skip
 
 
-def _moves(state: State, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    """U B h (n, 3) and the derivatives of q by cells, orientations and axis (p, n, 3)."""
+def _moves(state: State, data: Data, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """U B h (n, 3) and the derivatives of q by cells, orientations and axis (p, n, 3); the last is left to the step."""
     n = len(data.phi)
-    dq, q0, at = np.zeros((state.n_cell + 2, n, 3)), np.empty((n, 3)), 0
+    dq, q0, at = np.zeros((state.n_cell + 3, n, 3)), np.empty((n, 3)), 0
     for k, (cell, freedom, u) in enumerate(zip(state.cells, state.freedom, state.orientations)):
         mine = data.crystal == k
-        h, phi = data.hkl[mine].astype(float), data.phi[mine]
+        h, phi = data.hkl[mine].astype(float), angle[mine]
         q0[mine] = h @ state.ub(k).T
         for db in _cell_derivatives(cell, freedom):
             dq[at, mine] = rotate_about(state.axis, phi, h @ (u @ db).T)
@@ -238,7 +264,7 @@ def _moves(state: State, data: Data) -> tuple[np.ndarray, np.ndarray]:
             dq[at, mine] = rotate_about(state.axis, phi, np.cross(e, q0[mine]))
             at += 1
     for j, t in enumerate(axis_tangents(state.axis)):
-        dq[at + j] = rotation_derivative(state.axis, data.phi, q0, t)
+        dq[at + j] = rotation_derivative(state.axis, angle, q0, t)
     return q0, dq
 
 

@@ -46,7 +46,7 @@ def estimate_mosaicity(
         if min(found) < 0:
             found = np.array([np.median(w2 / a[:, 0]), 0.0])
         model = a @ found
-        weight = 1 / (model * (1 + (w2 - model) ** 2 / model**2))
+        weight = model / (model**2 + (w2 - model) ** 2)
     return float(np.clip(np.degrees(np.sqrt(found[0])), 0.01, 2.0)), float(np.sqrt(found[1]))
 
 
@@ -80,9 +80,13 @@ def report_of(done: Any, final: Experiment, used: dict, scale_determined: bool) 
         "rotation_axis_esd_deg": float(np.degrees(esd[at])),
         "rotation_axis_out_of_plane_deg": float(np.degrees(np.arcsin(state.axis[2]))),
         "rotation_axis_out_of_plane_esd_deg": float(np.degrees(esd[at + 1])),
+        "rotation_step_factor": 1 + state.stretch,
+        "rotation_step_factor_esd": float(esd[state.at("step")]),
         "ellipse_percent": ellipse.amplitude_percent,
         "ellipse_azimuth_deg": ellipse.azimuth_deg,
-        "ellipse_esd_percent": float(200 * np.max(esd[at + 2 : at + 4])),
+        "barrel_angstrom_squared": state.barrel,
+        "barrel_esd": float(esd[state.at("barrel")]),
+        "ellipse_esd_percent": float(200 * np.max(esd[state.at("ellipse_1") :][:2])),
         "beam_center": [float(v) for v in final.detector.origin],
         "beam_walk_px": done.walk,
         "pixel_size_inv_angstrom": final.detector.q_per_pixel,
@@ -130,6 +134,12 @@ def _warnings(numbers: dict, steps: list[tuple[float, float]]) -> Iterator[str]:
         yield (
             f"refine: measured positions jump by {steps[0][0]:.1f}, {steps[1][0]:.1f} px (x, y) across the detector's "
             "middle: the gap between its chips seems to be missing from the images; ellipse and axial ratios suffer."
+        )
+    factor, esd = numbers["rotation_step_factor"], numbers["rotation_step_factor_esd"]
+    if abs(factor - 1) > max(0.005, 5 * esd):
+        yield (
+            f"refine: the frames' angles of the file do not fit: each step is {factor:.4f} (± {esd:.4f}) of what it "
+            "says; the refined angles are used."
         )
     off, esd = numbers["scale_from_curvature"] - 1, numbers["scale_from_curvature_esd"]
     if not numbers["scale_determined"] and abs(off) > max(5 * esd, 0.04):
