@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from credo.io.electron import voltage_of
-from credo.io.frame_file import FrameFile, Hints
+from credo.io.frame_file import FrameFile, Hints, scale_of
 from credo.io.overrides import GeometryOverrides
 from credo.model import Beam, Detector, Experiment, Goniometer, Optics, Scan
 from credo.model.errors import CannotDo
@@ -46,6 +46,7 @@ def assemble(
 ) -> Experiment:
     """The experiment of a series; ``known`` names what a file or the user really said."""
     rows, columns = files[0].shape[1:]
+    sources = Sources(_sane(sources.header), tuple(_sane(h) for h in sources.beside))
     said = list(problems)
     for hints in sources:
         said += [p for p in hints.problems if p not in said]
@@ -82,6 +83,34 @@ def assemble(
         known=tuple(known),
         problems=tuple(said),
     )
+
+
+#: What a number must lie between to be believed at all.
+_BOUNDS = {
+    "wavelength": (0.001, 0.2),
+    "q_per_pixel": (1e-6, 1.0),
+    "pixel_size_mm": (1e-4, 1.0),
+    "distance_mm": (0.1, 1e7),
+    "camera_length_mm": (0.1, 1e7),
+    "axis_deg": (-720.0, 720.0),
+    "start_deg": (-720.0, 720.0),
+    "step_deg": (-90.0, 90.0),
+    "exposure_s": (0.0, 1e6),
+    "timestamp": (-1e12, 1e12),
+    "saturation": (0.0, 1e15),
+    "pedestal": (-1e9, 1e9),
+}
+
+
+def _sane(hints: Hints) -> Hints:
+    """Without the numbers that cannot be true, each with a sentence."""
+    wrong = {
+        k: v for k, (low, high) in _BOUNDS.items() if (v := getattr(hints, k)) is not None and not low <= v <= high
+    }
+    said = tuple(
+        f"{hints.source}: {k.replace('_', ' ')} {v:g} cannot be true; it was not used." for k, v in wrong.items()
+    )
+    return replace(hints, **dict.fromkeys(wrong), problems=hints.problems + said)
 
 
 def _first(sources: Sources, name: str):
@@ -170,7 +199,7 @@ def _rescaled(hints: Hints, wavelength: float) -> Hints:
     pixel, distance, own = hints.pixel_size_mm, hints.distance_mm, hints.wavelength
     if not (pixel and distance) or (own and abs(own / wavelength - 1) > 0.01):
         return hints
-    return replace(hints, q_per_pixel=pixel / (wavelength * distance))
+    return replace(hints, q_per_pixel=scale_of(pixel, wavelength, distance))
 
 
 def _axis(sources: Sources, said: list[str]) -> float | None:
@@ -257,8 +286,10 @@ def _measured(
         start, width = files[0].start_deg, files[0].width_deg
     else:
         start, width = _per_frame(files, "start_deg"), _per_frame(files, "step_deg")
-    if start is None or not np.isfinite(start).all():
+    if start is None or not (np.abs(start) <= _BOUNDS["start_deg"][1]).all():
         return None, None
+    if width is not None and not (np.abs(width) <= _BOUNDS["step_deg"][1]).all():
+        width = None
     if len(start) == 1:
         return (start, width) if width is not None and width[0] != 0 else (None, None)
     moves = np.diff(start) / np.diff(numbers)
@@ -311,7 +342,12 @@ def _counted(hints: Hints, numbers: np.ndarray) -> tuple[np.ndarray | None, np.n
     if hints.start_deg is not None and step:
         first = hints.first if hints.first is not None else min(1, int(numbers[0]))
         return hints.start_deg + step * (numbers - first), np.full(len(numbers), float(step))
-    if hints.angles and all(int(n) in hints.angles for n in numbers) and len(numbers) > 1:
+    if (
+        hints.angles
+        and all(abs(a) <= 720 for a in hints.angles.values())
+        and all(int(n) in hints.angles for n in numbers)
+        and len(numbers) > 1
+    ):
         mid = np.array([hints.angles[int(n)] for n in numbers])
         step = step or float(np.median(np.diff(mid) / np.diff(numbers)))
         return (mid - step / 2, np.full(len(numbers), step)) if step else (None, None)

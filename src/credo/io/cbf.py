@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from credo.io.atomic import atomic_write
-from credo.io.frame_file import FrameFile, Hints, check_size, checked_shape, native, read_head, reading
+from credo.io.frame_file import FrameFile, Hints, check_size, checked_shape, native, read_head, reading, scale_of
 from credo.model import Experiment
 from credo.model.errors import UnreadableInput
 
@@ -116,12 +116,10 @@ def _hints(path: Path, text: str, shape: tuple[int, int]) -> Hints:
         problems = (f"Wavelength {wavelength:g} Å in the CBF headers is not an electron's; it was not used.",)
         wavelength = None
     centre = re.search(rf"^#\s*Beam_xy\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)", text, re.MULTILINE)
-    # NaN and zero distances stand for unknown ones
-    known = bool(wavelength and distance and pixel)
     return Hints(
         source=path.name,
         wavelength=wavelength,
-        q_per_pixel=pixel / (wavelength * distance) if known and pixel and wavelength and distance else None,
+        q_per_pixel=scale_of(pixel, wavelength, distance),
         pixel_size_mm=1e3 * pixel if pixel else None,
         distance_mm=1e3 * distance if distance else None,
         origin=(float(centre[1]), float(centre[2])) if centre else None,

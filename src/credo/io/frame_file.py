@@ -14,7 +14,7 @@ import numpy as np
 
 from credo.model.errors import UnreadableInput
 
-__all__ = ["FrameFile", "Hints", "checked_shape", "native", "read_array", "read_head", "reading"]
+__all__ = ["FrameFile", "Hints", "checked_shape", "native", "read_array", "read_head", "reading", "scale_of"]
 
 #: No detector of today has more pixels in one image; files that claim more are damaged.
 MAX_PIXELS = 2**27
@@ -74,6 +74,14 @@ class Hints:
         """This source where it speaks, else the other; the problems of both."""
         silent = {f.name: getattr(other, f.name) for f in fields(self) if getattr(self, f.name) is None}
         return replace(self, **silent, problems=tuple(dict.fromkeys((*self.problems, *other.problems))))
+
+
+def scale_of(pixel: float | None, wavelength: float | None, distance: float | None) -> float | None:
+    """Å⁻¹ per pixel, pixel / (λ · distance), of lengths in one unit; ``None`` where one is unknown or absurd."""
+    if not (pixel and wavelength and distance):
+        return None
+    product = wavelength * abs(distance)
+    return pixel / product if 1e-9 < product < 1e9 else None
 
 
 @dataclass(frozen=True)

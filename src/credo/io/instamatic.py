@@ -7,7 +7,7 @@ import math
 import re
 from pathlib import Path
 
-from credo.io.frame_file import Hints, read_head
+from credo.io.frame_file import Hints, read_head, scale_of
 
 __all__ = ["nearby", "read_ed3d_hints", "read_log", "read_pts_hints", "read_xds_hints"]
 
@@ -99,14 +99,19 @@ def read_log(path: Path) -> Hints:
         start_deg=start,
         step_deg=_step(start, end, value("Oscillation angle")),
         exposure_s=_positive(value("Exposure Time")),
-        n_frames=int(value("Number of frames") or 0) or None,
-        spot_size=int(value("Spot Size") or 0) or None,
+        n_frames=_whole(value("Number of frames")) or None,
+        spot_size=_whole(value("Spot Size")) or None,
         problems=tuple(problems),
     )
 
 
 def _positive(value: float | None) -> float | None:
     return value if value is not None and value > 0 else None
+
+
+def _whole(value: float | None) -> int:
+    """A count, 0 where it is absent or absurd."""
+    return int(value) if value is not None and abs(value) < 1e9 else 0
 
 
 def _physical(path: Path, text: str, problems: list[str]) -> float | None:
@@ -138,7 +143,7 @@ def _step(start: float | None, end: float | None, printed: float | None) -> floa
     if printed is None or printed == 0:
         return None
     printed = abs(printed)
-    if start is None or end is None or start == end:
+    if start is None or end is None or start == end or not 1e-6 < printed < abs(end - start) * 10 < 1e5:
         return printed
     n = max(1, round(abs(end - start) / printed))
     fine = abs(end - start) / n
@@ -223,7 +228,7 @@ def read_xds_hints(path: Path, first_file: str) -> tuple[Hints, bool]:
     ours = bool(name) and fnmatch.fnmatchcase(first_file, name)
     orgx, orgy, axis = value("ORGX"), value("ORGY"), values("ROTATION_AXIS", 3)
     wavelength, distance, pixel = _electron(value("X-RAY_WAVELENGTH")), value("DETECTOR_DISTANCE"), value("QX")
-    q = pixel / (wavelength * abs(distance)) if pixel and wavelength and distance else None
+    q = scale_of(pixel, wavelength, distance)
     first = value("STARTING_FRAME")
     nx, ny = value("NX"), value("NY")
     hints = Hints(
@@ -237,8 +242,8 @@ def read_xds_hints(path: Path, first_file: str) -> tuple[Hints, bool]:
         axis_deg=math.degrees(math.atan2(axis[1], axis[0])) if axis and (axis[0] or axis[1]) else None,
         start_deg=value("STARTING_ANGLE"),
         step_deg=value("OSCILLATION_RANGE") or None,
-        first=int(first) if first is not None else 1,
-        shape=(int(ny), int(nx)) if ours and nx and ny else None,
+        first=1 if first is None else _whole(first),
+        shape=(_whole(ny), _whole(nx)) if ours and nx and ny else None,
         excluded=_excluded(text) if ours else None,
     )
     return hints, ours

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from credo.io.frame_file import FrameFile, Hints, checked_shape, native, native_dtype, read_head, reading
+from credo.io.frame_file import FrameFile, Hints, checked_shape, native, native_dtype, read_head, reading, scale_of
 from credo.model.errors import UnreadableInput
 
 __all__ = ["read", "sniff"]
@@ -229,7 +229,7 @@ def _hints(path: Path, header: _Header, shape: tuple[int, int]) -> Hints:
     return Hints(
         source=path.name,
         wavelength=wavelength,
-        q_per_pixel=pixel / (wavelength * distance) if pixel and distance and wavelength else None,
+        q_per_pixel=scale_of(pixel, wavelength, distance),
         pixel_size_mm=pixel,
         distance_mm=distance,
         origin=centre,

@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from credo.io.atomic import atomic_write
-from credo.io.frame_file import FrameFile, Hints, check_size, checked_shape, native_dtype, read_array, read_head
+from credo.io.frame_file import (
+    FrameFile,
+    Hints,
+    check_size,
+    checked_shape,
+    native_dtype,
+    read_array,
+    read_head,
+    scale_of,
+)
 from credo.model import Experiment
 from credo.model.errors import UnreadableInput
 
@@ -138,11 +147,10 @@ def _hints(path: Path, header: dict[str, str], shape: tuple[int, int], problems:
     if wavelength is not None and not 0.001 < wavelength < 0.2:
         problems += (f"WAVELENGTH={wavelength:g} Å in the SMV headers is not an electron's; it was not used.",)
         wavelength = None
-    q = pixel / (wavelength * distance) if pixel and wavelength and distance else None
     return Hints(
         source=path.name,
         wavelength=wavelength,
-        q_per_pixel=q,
+        q_per_pixel=scale_of(pixel, wavelength, distance),
         pixel_size_mm=pixel,
         distance_mm=distance,
         origin=_origin(header, shape, pixel),
