@@ -110,6 +110,9 @@ def _sane(hints: Hints) -> Hints:
     said = tuple(
         f"{hints.source}: {k.replace('_', ' ')} {v:g} cannot be true; it was not used." for k, v in wrong.items()
     )
+    if hints.origin is not None and not all(abs(x) < 20000 for x in hints.origin):
+        wrong["origin"] = 0.0
+        said += (f"{hints.source}: a beam centre at {hints.origin} cannot be true; it was not used.",)
     return replace(hints, **dict.fromkeys(wrong), problems=hints.problems + said)
 
 
@@ -199,7 +202,9 @@ def _rescaled(hints: Hints, wavelength: float) -> Hints:
     pixel, distance, own = hints.pixel_size_mm, hints.distance_mm, hints.wavelength
     if not (pixel and distance) or (own and abs(own / wavelength - 1) > 0.01):
         return hints
-    return replace(hints, q_per_pixel=scale_of(pixel, wavelength, distance))
+    low, high = _BOUNDS["q_per_pixel"]
+    q = scale_of(pixel, wavelength, distance)
+    return replace(hints, q_per_pixel=q if q is not None and low <= q <= high else None)
 
 
 def _axis(sources: Sources, said: list[str]) -> float | None:
