@@ -85,6 +85,8 @@ def assemble(
     )
 
 
+#: A smaller step [deg] is none.
+_NO_STEP = 1e-5
 #: What a number must lie between to be believed at all.
 _BOUNDS = {
     "wavelength": (0.001, 0.2),
@@ -110,6 +112,8 @@ def _sane(hints: Hints) -> Hints:
     said = tuple(
         f"{hints.source}: {k.replace('_', ' ')} {v:g} cannot be true; it was not used." for k, v in wrong.items()
     )
+    if hints.step_deg is not None and abs(hints.step_deg) < _NO_STEP:
+        wrong["step_deg"] = hints.step_deg
     if hints.origin is not None and not all(abs(x) < 20000 for x in hints.origin):
         wrong["origin"] = 0.0
         said += (f"{hints.source}: a beam centre at {hints.origin} cannot be true; it was not used.",)
@@ -293,7 +297,7 @@ def _measured(
         start, width = _per_frame(files, "start_deg"), _per_frame(files, "step_deg")
     if start is None or not (np.abs(start) <= _BOUNDS["start_deg"][1]).all():
         return None, None
-    if width is not None and not (np.abs(width) <= _BOUNDS["step_deg"][1]).all():
+    if width is not None and not ((np.abs(width) <= _BOUNDS["step_deg"][1]) & (np.abs(width) >= _NO_STEP)).all():
         width = None
     if len(start) == 1:
         return (start, width) if width is not None and width[0] != 0 else (None, None)
