@@ -155,3 +155,22 @@ def test_wrong_rotation_step_and_barrel_are_found():
     mine = table["lattice"] == 0
     assert np.median(np.abs(table["phi"] - table["phi_calc"])[mine]) < 0.05
     assert any("angles" in w for w in report.warnings)
+
+
+def test_missing_seam_between_chips_is_found():
+    truth, start, spots = scene(10, share=0.3)
+    real = truth.replace(detector=truth.detector.replace(gap=(2.0, 3.0)))
+    spots = noisy(real, predict(real, real.crystal, 0.8), np.random.default_rng(1), 0.3)
+    found, _, report = refine(start, spots)
+    assert found.detector.gap == pytest.approx((2.0, 3.0), abs=0.1)
+    assert relative_cell_error(found, truth).max() < 5e-4
+    assert any("seam" in w for w in report.warnings)
+    # without a seam none is made up
+    assert refine(start, scene(10, share=0.3)[2])[0].detector.gap == (0.0, 0.0)
+
+
+def test_detector_with_seam_and_barrel_inverts():
+    truth, _, _ = scene(10)
+    detector = truth.detector.replace(gap=(2.0, 3.0), barrel=-0.03, origin=(250.0, 270.0))
+    xy = np.random.default_rng(0).uniform(0, 516, (50, 2))
+    assert np.allclose(detector.pixels(detector.q_lab(xy, 0.02508), 0.02508), xy, atol=1e-6)

@@ -78,7 +78,8 @@ class Detector(Value):
     ``shape``: (rows, columns). ``q_per_pixel`` [Å⁻¹/px]. ``origin``: (x, y) of the direct beam [px], where
     pixel i covers [i, i + 1). ``pixel_size_mm`` only serves other programs' files. ``saturation`` and
     ``pedestal`` in raw counts, ``gain`` in counts per electron. ``barrel`` [Å²]: the lens's third-order radial
-    distortion, r_seen = r_true (1 + barrel q²), negative for a barrel, positive for a pincushion.
+    distortion, r_seen = r_true (1 + barrel q²), negative for a barrel, positive for a pincushion. ``gap`` (x, y) [px]:
+    width of the seam between chips, at the middle column and row, that the images leave out.
     """
 
     shape: tuple[int, int]
@@ -90,6 +91,12 @@ class Detector(Value):
     saturation: float | None = None
     ellipse: Ellipse = field(default_factory=Ellipse)
     barrel: float = 0.0
+    gap: tuple[float, float] = (0.0, 0.0)
+
+    def across_gap(self, xy: np.ndarray) -> np.ndarray:
+        """What the seam adds to image positions (n, 2) [px] to make them true ones: ∓ half its width on either side."""
+        middle = np.array([self.shape[1], self.shape[0]]) / 2
+        return 0.5 * np.array(self.gap) * np.sign(np.asarray(xy, dtype=float) - middle)
 
     def distance_mm(self, wavelength: float) -> float:
         """Effective camera length [mm]: pixel size / (λ · q per pixel)."""
@@ -98,6 +105,8 @@ class Detector(Value):
     def q_lab(self, xy: np.ndarray, wavelength: float, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """Scattering vectors q = s1 − s0 (n, 3) [Å⁻¹] of positions (n, 2) [px]; ``shift`` moves the origin [px]."""
         d = np.asarray(xy, dtype=float) - np.asarray(self.origin) - shift
+        if any(self.gap):
+            d = d + self.across_gap(xy) - self.across_gap(np.array(self.origin))
         d = d @ np.linalg.inv(self.ellipse.matrix).T * self.q_per_pixel
         if self.barrel:
             d = _unbarrelled(d, self.barrel)
@@ -114,7 +123,11 @@ class Detector(Value):
         if self.barrel:
             d = d * (1 + self.barrel * np.einsum("...i,...i", d, d))[..., None]
         d = d / self.q_per_pixel
-        return d @ self.ellipse.matrix.T + np.asarray(self.origin) + shift
+        xy = d @ self.ellipse.matrix.T + np.asarray(self.origin) + shift
+        if any(self.gap):
+            xy = xy + self.across_gap(np.array(self.origin))
+            xy = xy - self.across_gap(xy)
+        return xy
 
 
 def _unbarrelled(d: np.ndarray, barrel: float) -> np.ndarray:

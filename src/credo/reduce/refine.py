@@ -12,7 +12,7 @@ from credo.model import CannotDo, Cell, Crystal, Experiment, Reflections, Report
 from credo.physics.ewald import crossing_speed
 from credo.reduce.refine_assign import assign, calculated, indexed, spot_data
 from credo.reduce.refine_model import GLOBALS, Data, State, linearised, predicted
-from credo.reduce.refine_report import estimate_mosaicity, report_of
+from credo.reduce.refine_report import estimate_mosaicity, report_of, seam_is_missing
 from credo.reduce.refine_solve import Equations, Solution, Variances, student_correction, student_weights
 
 __all__ = ["RefineSettings", "Refined", "refine"]
@@ -42,6 +42,9 @@ class RefineSettings(BaseModel):
     step: bool = Field(default=True, description="Refine the rotation per frame, by one factor for all frames")
     step_prior_percent: float = Field(default=0.3, gt=0, description="Expected error of the rotation step [percent]")
     drift: bool = Field(default=True, description="Refine the direct beam's position frame by frame")
+    gap: Literal["auto", "fixed", "refined"] = Field(
+        default="auto", description="Seam between chips that images leave out; auto: refined if positions jump there"
+    )
     axis_prior_deg: float = Field(
         default=1.0, gt=0, description="Expected error of the axis out of the image plane [deg]"
     )
@@ -87,7 +90,12 @@ def refine(
     needed = start.n_cell + 2
     if len(indexed(everything, len(experiment.crystals)).phi) * 3 < needed + 3:
         raise CannotDo("refine: too few indexed spots to determine the geometry", "find more spots, or give a cell")
+    if settings.gap == "auto" and np.any(start.gap):
+        settings = settings.model_copy(update={"gap": "refined"})
     done = _iterate(start, everything, experiment, settings)
+    if settings.gap == "auto" and seam_is_missing(done.state, done.data):
+        settings = settings.model_copy(update={"gap": "refined"})
+        done = _iterate(done.state, everything, experiment, settings)
     final, used = _outcome(done, experiment, spots, settings)
     table = _table(done, spots, len(everything.phi))
     report = report_of(done, final, used, settings.known_cell is not None or settings.camera_length == "refined")
@@ -228,6 +236,7 @@ def _priors(state: State, start: State, settings: RefineSettings, reach: float) 
     barrel = settings.barrel_prior_percent / 100 / reach**2 if settings.barrel else fixed
     prior("barrel", barrel, state.barrel - start.barrel)
     prior("trend_x", 100.0 if settings.drift else fixed, state.trend, 2)
+    prior("gap_x", 3.0 if settings.gap == "refined" else fixed, state.gap - start.gap, 2)
     if free and settings.known_cell is not None:
         # the known cell is good to about 0.1 %: lengths of the first crystal stay there
         k = state.freedom[0].shape[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from credo.physics.ewald import crossing_speed
 __all__ = ["GLOBALS", "Data", "State", "beam_at", "cell_freedom", "constrained_crystal", "linearised", "predicted"]
 
 #: Parameters shared by all crystals, in order: axis in plane, axis out of plane [rad], relative error of the rotation
-#: step, ellipse (2), ln(q per pixel), the barrel distortion [Å²] and the steady part of the beam's drift (2) [px].
+#: step, ellipse (2), ln(q per pixel), the barrel distortion [Å²], the steady part of the beam's drift (2) [px] and the
+#: seam between the detector's chips (2) [px].
 GLOBALS = (
     "axis_in_plane", "axis_out_of_plane", "step", "ellipse_1", "ellipse_2", "log_scale", "barrel", "trend_x", "trend_y",
+    "gap_x", "gap_y",
 )  # fmt: skip
 
 #: Beyond this turn [rad] from the observed angle a crossing says nothing: the reflection grazes the sphere.
@@ -66,6 +68,9 @@ class State:
     #: angles are ``pivot`` + (1 + stretch) (φ − ``pivot``) [rad]
     stretch: float = 0.0
     pivot: float = 0.0
+    #: seam left out of the images, and the detector's middle (2,) [px]; ``origin`` counts the seam
+    gap: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    middle: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     @classmethod
     def of(cls, experiment: Experiment) -> State:
@@ -83,7 +88,9 @@ class State:
             trend=np.zeros(2),
             time=(scan.numbers - scan.numbers.mean()) / max(float(np.ptp(scan.numbers)), 1.0),
             wavelength=experiment.beam.wavelength,
-            origin=np.array(det.origin),
+            origin=np.array(det.origin) + det.across_gap(np.array(det.origin)),
+            gap=np.array(det.gap),
+            middle=np.array([det.shape[1], det.shape[0]]) / 2,
             barrel=det.barrel,
             pivot=float(np.radians(scan.mid_deg.mean())),
         )
@@ -121,6 +128,7 @@ class State:
             at += k + 3
         axis = self.axis + step[at : at + 2] @ axis_tangents(self.axis)
         e, t = self.at("ellipse_1"), self.at("trend_x")
+        gap = self.gap + step[t + 2 : t + 4]
         return replace(
             self,
             cells=tuple(cells),
@@ -132,14 +140,19 @@ class State:
             barrel=float(self.barrel + step[self.at("barrel")]),
             shift=self.shift + shift + self.time[:, None] * step[t : t + 2],
             trend=self.trend + step[t : t + 2],
+            # one held at zero must not become a rounding error that looks like a seam
+            gap=np.where(np.abs(gap) < 1e-9, 0.0, gap),
         )
 
     def experiment(self, old: Experiment) -> Experiment:
         """``old`` with the refined values; the mean beam position goes to ``Detector.origin``."""
         mean = self.shift.mean(axis=0)
+        origin = self.origin + mean
+        origin = origin - 0.5 * self.gap * np.sign(origin - self.middle)
         detector: Detector = old.detector.replace(
             q_per_pixel=self.q_per_pixel,
-            origin=(float(self.origin[0] + mean[0]), float(self.origin[1] + mean[1])),
+            origin=(float(origin[0]), float(origin[1])),
+            gap=(float(self.gap[0]), float(self.gap[1])),
             ellipse=Ellipse.from_components(*self.ellipse),
             barrel=self.barrel,
         )
@@ -211,6 +224,7 @@ def predicted(state: State, data: Data) -> tuple[np.ndarray, np.ndarray, np.ndar
     q0 = np.einsum("nij,nj->ni", ubs[data.crystal], data.hkl.astype(float))
     q = rotate_about(state.axis, state.angle(data.phi), q0)
     centre = state.origin + beam_at(state.shift, data.frame)
+    centre -= 0.5 * state.gap * np.sign(data.xy - state.middle)
     xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre, state.barrel)
     return xy, eps, q
 
@@ -238,14 +252,16 @@ def linearised(state: State, data: Data) -> tuple[np.ndarray, ...]:
     q = rotate_about(state.axis, angle, q0)
     dq[-1] = (data.phi - state.pivot)[:, None] * np.cross(state.axis, q)
     centre = state.origin + beam_at(state.shift, data.frame)
+    centre -= 0.5 * state.gap * np.sign(data.xy - state.middle)
     xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre, state.barrel)
     eps = eps - crossing_speed(q, state.axis) * delta
     jx, jy, je = spot_jacobian(q, dq, state.wavelength, state.q_per_pixel, state.ellipse, state.barrel)
     time = np.interp(data.frame, np.arange(len(state.time)) + 0.5, state.time)
     zero = np.zeros_like(time)
+    side = -0.5 * np.sign(data.xy - state.middle)
     return (
-        xy, eps, q, np.column_stack([jx, time, zero]), np.column_stack([jy, zero, time]),
-        np.column_stack([je, zero, zero]),
+        xy, eps, q, np.column_stack([jx, time, zero, side[:, 0], zero]),
+        np.column_stack([jy, zero, time, zero, side[:, 1]]), np.column_stack([je, zero, zero, zero, zero]),
     )  # fmt: skip
 
 

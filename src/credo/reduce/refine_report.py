@@ -11,7 +11,7 @@ from credo.model import Crystal, Ellipse, Experiment, Reflections, Report
 from credo.physics.ewald import crossing_speed
 from credo.reduce.refine_model import Data, State, predicted
 
-__all__ = ["estimate_mosaicity", "report_of"]
+__all__ = ["estimate_mosaicity", "report_of", "seam_is_missing"]
 
 
 def estimate_mosaicity(
@@ -98,8 +98,8 @@ def report_of(done: Any, final: Experiment, used: dict, scale_determined: bool) 
     }
     numbers["ellipse_determined"] = numbers["ellipse_esd_percent"] < 0.3
     numbers["scale_determined"] = scale_determined
-    steps = _central_steps(data.xy, dxy, final.detector.shape)
-    numbers["central_step_px"] = [s for s, _ in steps]
+    numbers["detector_gap_px"] = [float(g) for g in state.gap]
+    numbers["central_step_px"] = [s for s, _ in _central_steps(state, data, dxy)]
     figures = {
         "residual_x_px": dxy[:, 0],
         "residual_y_px": dxy[:, 1],
@@ -109,15 +109,21 @@ def report_of(done: Any, final: Experiment, used: dict, scale_determined: bool) 
         "beam_drift_px": state.shift - state.shift.mean(axis=0),
         "beam_correction_px": state.shift - done.start.shift,
     }
-    return Report(numbers, tuple(_warnings(numbers, steps)), figures)
+    return Report(numbers, tuple(_warnings(numbers)), figures)
 
 
-def _central_steps(xy: np.ndarray, dxy: np.ndarray, shape: tuple[int, int]) -> list[tuple[float, float]]:
+def seam_is_missing(state: State, data: Data) -> bool:
+    """Whether measured positions jump across the detector's middle, as when images leave out the seam of the chips."""
+    steps = _central_steps(state, data, data.xy - predicted(state, data)[0])
+    return any(abs(s) > max(0.3, 5 * e) for s, e in steps)
+
+
+def _central_steps(state: State, data: Data, dxy: np.ndarray) -> list[tuple[float, float]]:
     """Jump of the residuals [px] and its uncertainty across the detector's middle column and row."""
     out = []
-    for axis, size in ((0, shape[1]), (1, shape[0])):
-        from_middle = xy[:, axis] - size / 2
-        sides = [dxy[(s * from_middle > 0) & (s * from_middle < size / 8), axis] for s in (1, -1)]
+    for axis, half in enumerate(state.middle):
+        from_middle = data.xy[:, axis] - half
+        sides = [dxy[(s * from_middle > 0) & (s * from_middle < half / 4), axis] for s in (1, -1)]
         if min(len(s) for s in sides) < 20:
             out.append((0.0, np.inf))
             continue
@@ -126,14 +132,15 @@ def _central_steps(xy: np.ndarray, dxy: np.ndarray, shape: tuple[int, int]) -> l
     return out
 
 
-def _warnings(numbers: dict, steps: list[tuple[float, float]]) -> Iterator[str]:
+def _warnings(numbers: dict) -> Iterator[str]:
     """Sentences on what the numbers should not be trusted for, and what to do."""
     if not numbers["converged"]:
         yield "refine: the indices still changed in the last round; the lattice may be wrong or there may be a second."
-    if any(abs(s) > max(0.5, 6 * e) for s, e in steps):
+    gap = numbers["detector_gap_px"]
+    if any(gap):
         yield (
-            f"refine: measured positions jump by {steps[0][0]:.1f}, {steps[1][0]:.1f} px (x, y) across the detector's "
-            "middle: the gap between its chips seems to be missing from the images; ellipse and axial ratios suffer."
+            f"refine: positions jump by {gap[0]:.1f}, {gap[1]:.1f} px (x, y) across the detector's middle: the seam "
+            "between its chips is missing from the images, and is now part of the geometry."
         )
     factor, esd = numbers["rotation_step_factor"], numbers["rotation_step_factor_esd"]
     if abs(factor - 1) > max(0.005, 5 * esd):
