@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from credo.io import cbf, mrc, nxmx_write, smv, tiff
-from credo.io.open import Opened, open_experiment
+from credo.io.open import is_reflections, open_experiment
 from credo.io.overrides import GeometryOverrides
 from credo.io.project import write_experiment
 from credo.model import Experiment, Frames, Report
@@ -35,11 +35,13 @@ def convert(
     target: a folder (with ``to``: smv, tiff, mrc, cbf, mrcs, nxmx), a file whose suffix says the format, or a name with
     a suffix into a new folder (``out/.cbf``). An experiment.json beside the frames keeps what the format cannot hold.
     """
-    target = Path(target)
+    source, target = Path(source), Path(target)
+    if is_reflections(source):
+        return _convert_reflections(source, target)
     form = _format(target, to)
     opened = open_experiment(source, overrides, need_angles=False)
     if opened.frames is None:
-        return _convert_spots(opened, target)
+        raise CannotDo(f"{source}: no frames to convert", "give frames or a reflection file")
     whole = form in ("mrcs", "nxmx") or bool(target.suffix)
     if whole and form in ("smv", "cbf", "mrc") and len(opened.frames) > 1:
         raise UnreadableInput(f"{target}: {form} holds one frame in a file", f"give a folder and --to {form}")
@@ -59,14 +61,14 @@ def _format(target: Path, to: str | None) -> str:
     return form
 
 
-def _convert_spots(opened: Opened, target: Path) -> Report:
+def _convert_reflections(source: Path, target: Path) -> Report:
     """Lists of spots and reflections go through the processing formats."""
-    from credo.io.reflection_files import write_any
+    from credo.io.reflection_files import read_any, write_any
 
-    if opened.spots is None:
-        raise CannotDo("nothing to convert: no frames and no reflections", "give frames or a reflection file")
-    write_any(target, opened.experiment, opened.spots)
-    return Report({"n_frames": 0, "n_reflections": len(opened.spots)}, opened.experiment.problems)
+    experiment, reflections = read_any(source)
+    write_any(target, experiment, reflections)
+    problems = () if experiment is None else experiment.problems
+    return Report({"n_frames": 0, "n_reflections": len(reflections)}, problems)
 
 
 def write_frames(target: Path, form: str, experiment: Experiment, frames: Frames, *, whole: bool = False) -> int:

@@ -22,6 +22,7 @@ from credo.model.errors import CannotDo, UnreadableInput
 __all__ = ["GeometryOverrides", "Opened", "in_memory", "open_experiment"]
 
 _SPOTS = ("spot.xds", "strong.refl")
+_REFLECTIONS = (".refl", ".expt", ".hkl", ".mtz", ".cif", ".cif_pets")
 #: Loose images of a folder that count for less than an archive beside them (samples, thumbnails).
 _FEW = 10
 
@@ -62,11 +63,16 @@ def open_experiment(
         return _open_archives([path], path.parent, overrides, need_angles)
     if path.suffix.lower() == ".json":
         return _open_project(path, overrides)
-    if path.name.lower() in _SPOTS or path.suffix.lower() in (".refl", ".expt"):
+    if is_reflections(path):
         return _open_spots(path)
     if path.name.lower() == "xds.inp":
         return _open_folder(_template_folder(path), overrides, need_angles)
     return _open_files([path], overrides, need_angles)
+
+
+def is_reflections(path: Path) -> bool:
+    """Whether the name is that of a list of spots or reflections, not of frames."""
+    return path.name.lower() in _SPOTS or path.suffix.lower() in _REFLECTIONS
 
 
 def _open_folder(folder: Path, overrides: GeometryOverrides, need_angles: bool, *, plain: bool = False) -> Opened:
@@ -357,7 +363,8 @@ def _open_spots(path: Path) -> Opened:
     experiment, spots = read_any(path)
     if experiment is None:
         raise CannotDo(
-            f"{path}: a list of spots without its geometry", "put XDS.INP, XPARM.XDS or the .expt file beside it"
+            f"{path}: spots or reflections without their geometry",
+            "put XDS.INP, XPARM.XDS or the .expt file beside it",
         )
     return Opened(experiment, None, spots)
 
