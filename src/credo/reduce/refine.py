@@ -92,7 +92,12 @@ def refine(
         raise CannotDo("refine: too few indexed spots to determine the geometry", "find more spots, or give a cell")
     if settings.gap == "auto" and np.any(start.gap):
         settings = settings.model_copy(update={"gap": "refined"})
-    done = _iterate(start, everything, experiment, settings)
+    try:
+        done = _iterate(start, everything, experiment, settings)
+    except (ValueError, np.linalg.LinAlgError) as error:
+        raise CannotDo(
+            f"refine: the lattice does not fit the spots ({error})", "index again, or give a cell"
+        ) from error
     if settings.gap == "auto" and seam_is_missing(done.state, done.data):
         settings = settings.model_copy(update={"gap": "refined"})
         done = _iterate(done.state, everything, experiment, settings)
@@ -178,7 +183,9 @@ def _least_squares(state, data, start, experiment, settings, variances, walk, pr
         if settings.drift and (steps in (1, 3) or walk is None):
             walk = equations.best_walk(blocks)
         solution = equations.solve(walk if settings.drift else None, blocks)
-        state = state.moved(solution.step, solution.shift)
+        # a lattice that does not fit would run away: no step strains or turns a crystal by more than 5 %
+        damp = min(1.0, 0.05 / max(float(np.abs(solution.step[: state.n_cell]).max()), 1e-12))
+        state = state.moved(damp * solution.step, damp * solution.shift)
         n_fitted = solution.n_effective
         variances = _variances(state, data, n_fitted)
         scaled = np.abs(solution.step) / np.sqrt(np.diag(solution.covariance))
