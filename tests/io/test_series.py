@@ -90,3 +90,9 @@ def test_fillers_do_not_make_another_series(tmp_path) -> None:
     _touch(tmp_path / "tiff", *(f"{i:05d}.tiff" for i in range(1, 41, 3)))
     series, _ = choose_series(find_series(tmp_path), tmp_path)
     assert series.files[0].suffix == ".img"
+
+
+def test_earlier_results_are_not_frames(tmp_path) -> None:
+    _touch(tmp_path, "run.mib")
+    _touch(tmp_path / "credo", "report.json", "experiment.json", "integrated.h5", "reflections.h5")
+    assert [s.files[0].name for s in find_series(tmp_path)] == ["run.mib"]

@@ -63,6 +63,10 @@ def find_series(root: Path) -> list[Series]:
     for folder, inner, names in os.walk(root):
         depth = len(Path(folder).relative_to(root).parts)
         inner[:] = sorted(d for d in inner if d not in _NOT_FOLDERS and not d.startswith(".") and depth < MAX_DEPTH)
+        if "report.json" in names and Path(folder) != root:
+            # what credo wrote about an earlier run
+            inner[:] = []
+            continue
         count += len(names)
         if count > MAX_FILES:
             raise UnreadableInput(f"{root}: more than {MAX_FILES} files below it", "give the folder of one data set")
