@@ -20,9 +20,9 @@ class AxisSettings(BaseModel):
 
     step_deg: float = Field(2.0, gt=0, le=10, description="step of the search over 0-360° [deg]")
     max_spots: int = Field(800, ge=20, description="strongest spots used")
-    reach_deg: float = Field(12.0, gt=0, description="largest rotation between the two spots of a pair [deg]")
-    reach_q: float = Field(0.3, gt=0, description="longest difference vector [Å⁻¹]")
-    width: float = Field(0.006, gt=0, description="box in which two differences count as the same [Å⁻¹]")
+    reach_deg: float = Field(25.0, gt=0, description="largest rotation between the two spots of a pair [deg]")
+    reach_px: float = Field(100.0, gt=0, description="longest difference vector [px]")
+    width_px: float = Field(1.5, gt=0, description="box in which two differences count as the same [px]")
 
 
 def score_axes(
@@ -42,14 +42,12 @@ def score_axes(
     )
     table = np.zeros(1 << 18, dtype=np.int32)
     work = np.empty((300_000, 3))
-    # boxes no finer than two pixels
-    width = max(settings.width, 2 * experiment.detector.q_per_pixel)
-    reach_q = max(settings.reach_q, 40 * width)
+    width, reach = (experiment.detector.q_per_pixel * v for v in (settings.width_px, settings.reach_px))
     scores = np.zeros(len(angles_deg))
     for i, angle in enumerate(angles_deg):
         rotation = rotation_matrix(Goniometer.in_plane(float(angle)).axis, phi)
         q = np.ascontiguousarray(np.einsum("nji,nj->ni", rotation, lab))
-        n = differences(q, phi, np.radians(settings.reach_deg), reach_q, work)
+        n = differences(q, phi, np.radians(settings.reach_deg), reach, work)
         scores[i] = coincidences(work[:n], width, table)
     return scores
 
@@ -78,7 +76,7 @@ def find_axis(
     scores = score_axes(experiment, spots, angles, settings)
     best = float(angles[int(np.argmax(scores))])
     fine = np.arange(best - 2 * settings.step_deg, best + 2 * settings.step_deg + 1e-9, settings.step_deg / 5)
-    wide = settings.model_copy(update={"reach_deg": 3 * settings.reach_deg})
+    wide = settings.model_copy(update={"reach_deg": 2 * settings.reach_deg})
     fine_scores = score_axes(experiment, spots, fine, wide)
     best = float(fine[int(np.argmax(fine_scores))] % 360)
     middle = float(np.median(scores))

@@ -18,7 +18,6 @@ from credo.reduce.lattice import (
     beam_offset,
     candidate_bases,
     direct_vectors,
-    distinct,
     likelihood,
     reduced,
     without_empty_nodes,
@@ -117,10 +116,9 @@ def _lattice_about(
     if settings.cell is not None:
         bases = _known_bases(points, settings)
     else:
-        found = [direct_vectors(points, reach, q) for reach, q in ((12.0, 0.25), (12.0, 0.5), (40.0, 0.3))]
-        vectors = np.concatenate(found)
-        vectors = distinct(vectors[np.argsort(-vectors[:, 3], kind="stable")], 0.3)
-        bases = candidate_bases(vectors)
+        # short cells need long differences, long cells and uncertain ones short differences of nearby frames
+        found = [direct_vectors(points, reach, q) for reach, q in ((12.0, 0.25), (25.0, 0.12), (25.0, 0.5))]
+        bases = [basis for vectors in found for basis in candidate_bases(vectors)]
     tried: list[tuple[float, Experiment, Fit]] = []
     for basis in bases:
         fit = likelihood(points, np.linalg.inv(basis))
@@ -203,8 +201,7 @@ def _choose_setting(
         if _misfit(report) < 1.15 * rms + 0.02 and _count(table) > 0.93 * _count(free_table):
             chosen = trial, table
             row["chosen"] = True
-    assert chosen is not None, "the triclinic setting always fits"
-    return *chosen, rows
+    return *(chosen or (free, free_table)), rows
 
 
 def nearest_nodes(experiment: Experiment, spots: Reflections, tolerance: float = 0.3) -> Reflections:

@@ -31,8 +31,8 @@ class Priors:
     beam_px: float = 10.0
     axis_deg: float = 3.0
     tilt_deg: float = 0.7
-    ellipse: float = 0.008
-    barrel: float = 0.02
+    ellipse: float = 0.003
+    barrel: float = 0.008
 
 
 def fit_in_place(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.kernels.images import block_ratio, link, stand_out
+from credo.kernels.images import block_ratio, gather, link, spread, stand_out
 from credo.model import CannotDo, Experiment, Frames, Reflections, Report
 from credo.reduce.background import Background, mean_background
 from credo.reduce.beam import beam_radius
@@ -70,12 +70,14 @@ def _mark(experiment, frames, bad, settings, background, radius):
     before, now = np.full((ny, nx), -1, dtype=np.int32), np.full((ny, nx), -1, dtype=np.int32)
     parent = np.empty(max(1_000_000, 3000 * n), dtype=np.int32)
     next_label, kept, last = 0, [], None
+    low = 0.8 * background.mean
+    limit = (low + np.sqrt(background.gain * low)).astype(np.float32)
     for f in range(n):
         frame = frames[f]
         block_ratio(frame, background.mean, bad, background.gain, block, ratio)
         cx, cy = np.array(experiment.detector.origin) + shift[f]
         count = stand_out(
-            frame, background.mean, ratio, block, bad, background.gain, settings.pixel_z, cx, cy, radius, flag,
+            frame, background.mean, ratio, block, bad, limit, background.gain, settings.pixel_z, cx, cy, radius, flag,
             rows, cols, signal, back,
         )  # fmt: skip
         joined = last is not None and experiment.scan.numbers[f] - experiment.scan.numbers[f - 1] == 1
@@ -83,7 +85,9 @@ def _mark(experiment, frames, bad, settings, background, radius):
         if last is not None:
             before[last[0], last[1]] = -1
         used = rows[:count].copy(), cols[:count].copy()
-        kept.append((label[:count].copy(), np.full(count, f), *used, signal[:count].copy(), back[:count].copy()))
+        kept.append(
+            (label[:count].copy(), np.full(count, f, dtype=np.int32), *used, signal[:count].copy(), back[:count].copy())
+        )
         before, now, last = now, before, used
     columns = [np.concatenate(c) for c in zip(*kept)]
     return _roots(parent[:next_label])[columns[0]], *columns[1:]
@@ -108,31 +112,24 @@ def _gather(experiment, frames, bad, settings, background, label, frame, row, co
                                       "sigma", "background", "first", "last", "n_pixels", "cut", "overloaded",
                                       "lattice")}
         )  # fmt: skip
-    _, spot = np.unique(label, return_inverse=True)
-    n = int(spot.max()) + 1
-    s = signal.astype(float)
-    total = np.bincount(spot, s, n)
-    noise = np.bincount(spot, background.gain * np.maximum(s + back, 0) + 1e-9, n)
-    flat = np.bincount(spot, back, n)
-    pixels = np.bincount(spot, minlength=n)
-    first, last = np.full(n, len(frames)), np.full(n, -1)
-    np.minimum.at(first, spot, frame)
-    np.maximum.at(last, spot, frame)
-    peak = np.full(n, -np.inf)
-    np.maximum.at(peak, spot, s)
+    present = np.zeros(int(label.max()) + 1, dtype=bool)
+    present[label] = True
+    spot = (np.cumsum(present) - 1)[label]
+    n = int(present.sum())
     g = background.gain
+    sums, peak = np.zeros((n, 11)), np.full(n, -np.inf)
+    first, last = np.full(n, len(frames)), np.full(n, -1)
+    gather(spot, frame, row, col, signal, back, g, sums, first, last, peak)
+    spread(spot, frame, row, col, signal, back, g, sums)
+    pixels, total, flat, noise = sums[:, 0].astype(int), sums[:, 1], sums[:, 2], sums[:, 3] + 1e-9
     z = 2 * (np.sqrt(np.maximum(total + flat, 0) / g + 0.375) - np.sqrt(flat / g + 0.375))
     width = np.median(np.abs(scan.width_deg))
     lasts = (last - first + 1) * width
     good = (z > settings.spot_z) & (pixels >= settings.min_pixels) & (total > 0)
     good &= (lasts <= settings.max_frames) | (last - first < 3)
-    w = np.maximum(s, 0)
-    sw = np.maximum(np.bincount(spot, w, n), 1e-9)
-    centre = [np.bincount(spot, w * v, n) / sw for v in (col + 0.5, row + 0.5, frame + 0.5)]
-    var = [
-        np.bincount(spot, (v - c[spot]) ** 2 * g * np.maximum(s + back, 0), n) / sw**2
-        for v, c in zip((col + 0.5, row + 0.5, frame + 0.5), centre)
-    ]
+    sw = np.maximum(sums[:, 4], 1e-9)
+    centre = [sums[:, k] / sw for k in (5, 6, 7)]
+    var = [sums[:, k] / sw**2 for k in (8, 9, 10)]
     x, y, f = centre
     phi = np.interp(f, np.arange(len(scan)) + 0.5, scan.mid_deg)
     single = (last == first) / 12.0
