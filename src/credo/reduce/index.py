@@ -182,11 +182,11 @@ def _choose_setting(
     """Refine the primitive cell, then take the highest Bravais symmetry that its covariance and a refit bear out."""
     basis = reduced(np.linalg.inv(placed.fit.ub))
     start = placed.experiment.replace(crystals=(Crystal.from_ub(np.linalg.inv(basis)),))
-    free, free_table, free_report = refine(start, nearest_nodes(start, spots), RefineSettings(max_rounds=6))
+    free, free_table, _ = refine(start, nearest_nodes(start, spots), RefineSettings(max_rounds=6))
     cell = free.crystal.cell
     rows: list[dict] = []
     chosen: tuple[Experiment, Reflections] | None = None
-    rms = _misfit(free_report)
+    free_score = _score(free, spots, settings)
     for setting in settings_of(cell, settings.strain_percent):
         row = _row(cell, setting)
         rows.append(row)
@@ -197,8 +197,13 @@ def _choose_setting(
         trial, table, report = refine(
             conventional, nearest_nodes(conventional, free_table), RefineSettings(max_rounds=4)
         )
-        row["misfit"] = _misfit(report)
-        if _misfit(report) < 1.15 * rms + 0.02 and _count(table) > 0.93 * _count(free_table):
+        row["misfit_px"], row["n_indexed"], row["score"] = (
+            _misfit(report),
+            _count(table),
+            _score(trial, spots, settings),
+        )
+        # a wrong constraint costs every spot some likelihood, a right one next to nothing
+        if row["score"] > 0.9 * free_score:
             chosen = trial, table
             row["chosen"] = True
     return *(chosen or (free, free_table)), rows
@@ -220,6 +225,14 @@ def nearest_nodes(experiment: Experiment, spots: Reflections, tolerance: float =
         good &= allowed_by_centring(node, crystal.centring) & (off < best)
         best[good], hkl[good], lattice[good] = off[good], node[good], number
     return spots.with_columns(hkl=hkl, lattice=lattice)
+
+
+def _score(experiment: Experiment, spots: Reflections, settings: IndexSettings) -> float:
+    """Log-likelihood over chance of the first crystal, in its own refined geometry."""
+    rows = strongest(spots, settings.max_spots, experiment)
+    points = reciprocal_points(experiment, spots, rows, experiment.goniometer.axis)
+    crystal = experiment.crystal
+    return likelihood(points, crystal.UB @ np.linalg.inv(primitive_basis(crystal.centring)).T).score
 
 
 def _misfit(report: Report) -> float:

@@ -26,10 +26,13 @@ def spot_data(experiment: Experiment, spots: Reflections) -> Data:
     lattice = spots["lattice"] if "lattice" in spots else np.full(n, -1)
     var_xy = np.stack([_variance(spots, "var_x", n, 0.25), _variance(spots, "var_y", n, 0.25)], axis=1)
     var_phi = np.radians(np.radians(_variance(spots, "var_phi", n, np.degrees(width) ** 2 / 12)))
+    # what was recorded of a cut spot leaves its true centroid anywhere within about its own width
+    lasts = (spots["last"] - spots["first"] + 1) if {"first", "last"} <= set(spots) else np.ones(n)
+    var_phi = np.where(cut, var_phi + (0.5 * lasts * width) ** 2, var_phi)
     return Data(
         row=np.arange(n), hkl=hkl, crystal=lattice.astype(int), phi=np.radians(spots["phi"]),
         frame=np.asarray(spots["frame"]), xy=spots.xy, var_xy=var_xy * np.where(cut, 9.0, 1.0)[:, None],
-        var_phi=np.maximum(var_phi, (0.02 * width) ** 2), use_phi=~cut,
+        var_phi=np.maximum(var_phi, (0.02 * width) ** 2), use_phi=np.ones(n, dtype=bool),
     )  # fmt: skip
 
 
