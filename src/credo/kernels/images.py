@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["accumulate", "accumulate_clipped", "block_ratio", "link", "stand_out"]
+__all__ = ["accumulate", "accumulate_clipped", "block_ratio", "gather", "link", "spread", "stand_out"]
 
 
 @njit(cache=True, fastmath=True)
@@ -32,13 +32,16 @@ def accumulate_clipped(frame: np.ndarray, limit: np.ndarray, total: np.ndarray, 
 
 @njit(cache=True, fastmath=True)
 def block_ratio(frame: np.ndarray, mean: np.ndarray, bad: np.ndarray, gain: float, block: int, out: np.ndarray) -> None:
-    """Σ frame / Σ mean in blocks of ``block`` pixels, pixels far above the mean left out; out (by, bx)."""
+    """Σ frame / Σ mean in blocks of ``block`` pixels, pixels far above the mean left out; out (by, bx).
+
+    Every other row will do.
+    """
     ny, nx = frame.shape
     for a in range(out.shape[0]):
         for b in range(out.shape[1]):
             s = 0.0
             m = 0.0
-            for i in range(a * block, min((a + 1) * block, ny)):
+            for i in range(a * block, min((a + 1) * block, ny), 2):
                 for j in range(b * block, min((b + 1) * block, nx)):
                     if bad[i, j]:
                         continue
@@ -67,15 +70,15 @@ def _at(grid: np.ndarray, y: float, x: float) -> float:
 
 @njit(cache=True, fastmath=True)
 def stand_out(
-    frame: np.ndarray, mean: np.ndarray, ratio: np.ndarray, block: int, bad: np.ndarray,
+    frame: np.ndarray, mean: np.ndarray, ratio: np.ndarray, block: int, bad: np.ndarray, limit: np.ndarray,
     gain: float, z_min: float, cx: float, cy: float, r_min: float, flag: np.ndarray,
     rows: np.ndarray, cols: np.ndarray, signal: np.ndarray, back: np.ndarray,
 ) -> int:  # fmt: skip
     """Pixels of 3×3 boxes whose sum stands ``z_min`` σ above the background, on Anscombe's scale.
 
-    The background is ``mean`` times the interpolated block ``ratio``. Nothing within ``r_min`` of (cx, cy). The pixels,
-    their signal above background and the background go to the four lists; ``flag`` is work space of the frame's shape,
-    zero before and after. Returns how many.
+    The background is ``mean`` times the interpolated block ``ratio``; pixels up to ``limit`` are passed over, and all
+    within ``r_min`` of (cx, cy). The pixels, their signal above background and the background go to the four lists;
+    ``flag`` is work space of the frame's shape, zero before and after. Returns how many.
     """
     ny, nx = frame.shape
     n = 0
@@ -83,9 +86,9 @@ def stand_out(
     for i in range(1, ny - 1):
         for j in range(1, nx - 1):
             v = np.float32(frame[i, j])
-            mu = mean[i, j]
-            if v <= mu or bad[i, j]:
+            if v <= limit[i, j] or bad[i, j]:
                 continue
+            mu = mean[i, j]
             scale = _at(ratio, (i + 0.5) * inv - 0.5, (j + 0.5) * inv - 0.5)
             b = mu * scale
             if v - b < np.sqrt(gain * b) or (i + 0.5 - cy) ** 2 + (j + 0.5 - cx) ** 2 < r_min * r_min:
@@ -166,3 +169,42 @@ def link(
         now[y, x] = mine
         label[k] = mine
     return next_label
+
+
+@njit(cache=True, fastmath=True)
+def gather(
+    spot: np.ndarray, frame: np.ndarray, row: np.ndarray, col: np.ndarray, signal: np.ndarray, back: np.ndarray,
+    gain: float, sums: np.ndarray, first: np.ndarray, last: np.ndarray, peak: np.ndarray,
+) -> None:  # fmt: skip
+    """Per spot, into ``sums`` (n, 11): pixels, Σs, Σb, Σ variance, Σw, Σwx, Σwy, Σwf with w = max(s, 0); the last three
+    columns are :func:`spread`'s. ``first`` and ``last`` frame, ``peak`` (n,)."""
+    for k in range(len(spot)):
+        i = spot[k]
+        s, b = signal[k], back[k]
+        w = max(s, 0.0)
+        sums[i, 0] += 1
+        sums[i, 1] += s
+        sums[i, 2] += b
+        sums[i, 3] += gain * max(s + b, 0.0)
+        sums[i, 4] += w
+        sums[i, 5] += w * (col[k] + 0.5)
+        sums[i, 6] += w * (row[k] + 0.5)
+        sums[i, 7] += w * (frame[k] + 0.5)
+        first[i] = min(first[i], frame[k])
+        last[i] = max(last[i], frame[k])
+        peak[i] = max(peak[i], s)
+
+
+@njit(cache=True, fastmath=True)
+def spread(
+    spot: np.ndarray, frame: np.ndarray, row: np.ndarray, col: np.ndarray, signal: np.ndarray, back: np.ndarray,
+    gain: float, sums: np.ndarray,
+) -> None:  # fmt: skip
+    """Σ v (position − centroid)² of x, y, frame into columns 8 to 10 of ``sums``, v the counting variance."""
+    for k in range(len(spot)):
+        i = spot[k]
+        v = gain * max(signal[k] + back[k], 0.0)
+        inv = 1.0 / max(sums[i, 4], 1e-9)
+        sums[i, 8] += v * (col[k] + 0.5 - sums[i, 5] * inv) ** 2
+        sums[i, 9] += v * (row[k] + 0.5 - sums[i, 6] * inv) ** 2
+        sums[i, 10] += v * (frame[k] + 0.5 - sums[i, 7] * inv) ** 2
