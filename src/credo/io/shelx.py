@@ -16,7 +16,7 @@ from credo.io.text import at_line, head, read_text, table, write_text
 from credo.model import Experiment, Reflections
 from credo.model.errors import CannotDo
 
-__all__ = ["read_hkl", "sniff_hkl", "write_hkl"]
+__all__ = ["parse_lines", "read_hkl", "sniff_hkl", "write_hkl"]
 
 _FIXED = re.compile(r"[ \d+-]{12}[ \d.+\-Ee]{8}[ \d.+\-Ee]{8}")
 _BOUNDS = ((0, 4), (4, 8), (8, 12), (12, 20), (20, 28), (28, 32))
@@ -43,7 +43,11 @@ def _free(line: str) -> list[float] | None:
 
 def read_hkl(path: Path) -> Reflections:
     """Columns h k l intensity sigma, and batch where the numbers differ. A file without sigmas has none."""
-    lines = read_text(path).split("\n")
+    return parse_lines(path, read_text(path).split("\n"))
+
+
+def parse_lines(path: Path, lines: list[str]) -> Reflections:
+    """The reflections in the lines of an HKLF 4 file; ``path`` is for messages."""
     kept = _until_end(lines)
     if not kept:
         at_line(path, 1, "no reflections", "give an HKLF 4 file: h k l I sigma")
