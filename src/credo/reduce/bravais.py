@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from credo.model import Cell
+from credo.physics.symmetry import primitive_basis
 
-__all__ = ["Setting", "settings_of"]
+__all__ = ["Setting", "closure", "setting_of_group", "settings_of"]
 
 #: Bravais type by lattice system, with the highest Laue class on that lattice.
 _LAUE = {"a": "-1", "m": "2/m", "o": "mmm", "t": "4/mmm", "hP": "6/mmm", "hR": "-3m1", "c": "m-3m"}
@@ -89,13 +90,13 @@ def _groups(cell: Cell, tolerance_percent: float) -> list[np.ndarray]:
     groups: dict[frozenset, np.ndarray] = {}
     for k in range(3):
         for generators in itertools.combinations(twofolds, k):
-            group = _closure(generators)
+            group = closure(generators)
             if group is not None:
                 groups.setdefault(frozenset(w.tobytes() for w in group), group)
     # the cubic group needs three generators: join the tetragonal and orthorhombic ones pairwise with a twofold
     for group in [g for g in groups.values() if len(g) in (4, 6, 8)]:
         for w in twofolds:
-            bigger = _closure((*_generators(group), w))
+            bigger = closure((*_generators(group), w))
             if bigger is not None:
                 groups.setdefault(frozenset(x.tobytes() for x in bigger), bigger)
     return list(groups.values())
@@ -105,7 +106,7 @@ def _generators(group: np.ndarray) -> list[np.ndarray]:
     return [w for w in group if not np.array_equal(w, np.eye(3))]
 
 
-def _closure(generators: tuple[np.ndarray, ...]) -> np.ndarray | None:
+def closure(generators: tuple[np.ndarray, ...]) -> np.ndarray | None:
     """The group generated, or None when it has more than the 24 rotations of a crystal."""
     known = {np.eye(3, dtype=int).tobytes(): np.eye(3, dtype=int)}
     fresh = list(known.values())
@@ -121,6 +122,14 @@ def _closure(generators: tuple[np.ndarray, ...]) -> np.ndarray | None:
                 if len(known) > 24:
                     return None
     return np.array(list(known.values()))
+
+
+def setting_of_group(cell: Cell, group: np.ndarray, centring: str) -> Setting | None:
+    """The customary setting of a group (n, 3, 3) of rotations of a cell that is itself centred."""
+    p = primitive_basis(centring)
+    inverse = np.linalg.inv(p)
+    setting = _setting(cell.reindexed(p), np.rint(inverse @ group @ p).astype(int))
+    return None if setting is None else replace(setting, transform=p @ setting.transform)
 
 
 def _setting(cell: Cell, group: np.ndarray) -> Setting | None:

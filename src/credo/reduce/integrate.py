@@ -134,6 +134,7 @@ def _with_rocking_width(experiment: Experiment, predicted: Reflections, partials
     total = np.bincount(partials.row, np.maximum(partials.intensity, 0), n)
     noise = np.sqrt(np.bincount(partials.row, partials.variance, n))
     speed_ok = rocking_sigma_deg(experiment, predicted) < 10 * np.median(np.abs(experiment.scan.width_deg))
+    noise = np.maximum(noise, 1e-9)
     strong = np.flatnonzero((total > 25 * noise) & speed_ok)
     if len(strong) < 15:
         return experiment

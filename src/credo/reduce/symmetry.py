@@ -1,0 +1,212 @@
+"""The Laue group: which rotations of the lattice the intensities obey, judged together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from credo.model import Experiment, Reflections, Report
+from credo.physics.symmetry import laue_rotations
+from credo.reduce.bravais import closure, setting_of_group
+from credo.reduce.statistics import usable
+
+__all__ = ["SymmetrySettings", "find_laue_group", "laue_name"]
+
+
+class SymmetrySettings(BaseModel):
+    """How symmetry is judged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    laue_group: str | None = Field(None, description="known Laue group (None: found)")
+    spread: float = Field(0.15, gt=0, description="how far a true operation's correlation may stray")
+
+
+@dataclass(frozen=True)
+class _Operation:
+    rotation: np.ndarray
+    cc: float
+    n: int
+
+
+def find_laue_group(
+    experiment: Experiment, reflections: Reflections, settings: SymmetrySettings | None = None
+) -> tuple[Experiment, Reflections, Report]:
+    """Set ``Crystal.laue_group``, reindexing where a lower system has other customary axes.
+
+    Every rotation of the lattice gets the correlation of E² between h and hR. A subgroup is likely when its own
+    rotations correlate like the data with themselves and the others do not; the likeliest wins. Dynamical scattering
+    lowers all true correlations alike, so the scale is the data's own.
+    """
+    settings = settings or SymmetrySettings()
+    crystal = experiment.crystal
+    holohedry = _rotations_only(laue_rotations(crystal.laue_group))
+    if settings.laue_group is not None or len(holohedry) == 1:
+        name = settings.laue_group or "-1"
+        changed = _with_laue(experiment, name)
+        return changed, reflections, Report({"laue_group": name, "laue_candidates": []})
+    main = reflections.select(usable(reflections) & (reflections["lattice"] == 0))
+    hkl, e2 = _normalised(main, crystal)
+    operations = [_correlation(hkl, e2, r) for r in holohedry]
+    identity = next(o for o in operations if np.array_equal(o.rotation, np.eye(3)))
+    others = [o for o in operations if o is not identity]
+    best_cc = float(np.clip(max([identity.cc if identity.n > 30 else 0.0, *(o.cc for o in others)]), 0.3, 0.98))
+    ranked = sorted(
+        ((_log_likelihood(group, others, best_cc, settings.spread), group) for group in _subgroups(holohedry)),
+        key=lambda t: (-t[0], -len(t[1])),
+    )
+    rows = [
+        {"laue_group": laue_name(g), "order": len(g), "score": round(s - ranked[0][0], 2),
+         "cc": round(_mean_cc(g, others), 3)}
+        for s, g in ranked[:8]
+    ]  # fmt: skip
+    chosen = ranked[0][1]
+    experiment, reflections = _in_standard_axes(experiment, reflections, chosen, holohedry)
+    name = experiment.crystal.laue_group
+    warnings = []
+    runner = next((r for r in rows[1:] if r["score"] > -3), None)
+    if runner:
+        warnings.append(
+            f"The Laue group {name} is hardly likelier than {runner['laue_group']}: few or noisy equivalents."
+        )
+    numbers = {"laue_group": name, "laue_candidates": rows, "laue_cc": _mean_cc(chosen, others)}
+    return experiment, reflections, Report(numbers, tuple(warnings))
+
+
+def _rotations_only(rotations: np.ndarray) -> np.ndarray:
+    return rotations[np.rint(np.linalg.det(rotations)) == 1]
+
+
+def _normalised(reflections: Reflections, crystal) -> tuple[np.ndarray, np.ndarray]:
+    """hkl (n, 3) and E² = I/⟨I⟩ of its shell (n,), the strongest clipped so that none rules the correlation."""
+    hkl, i = reflections.hkl, reflections["intensity"]
+    s2 = 1 / crystal.cell.d_spacing(hkl) ** 2
+    shells = np.array_split(np.argsort(s2), max(1, min(15, len(i) // 80)))
+    e2 = np.zeros(len(i))
+    keep = np.zeros(len(i), dtype=bool)
+    for shell in shells:
+        mean = float(i[shell].mean())
+        signal = mean > 2 * float(np.median(reflections["sigma"][shell]))
+        if mean > 0 and signal:
+            e2[shell], keep[shell] = i[shell] / mean, True
+    return hkl[keep], np.clip(e2[keep], -1, 8)
+
+
+def _correlation(hkl: np.ndarray, e2: np.ndarray, rotation: np.ndarray) -> _Operation:
+    """CC of E² over pairs (h, ±hR) of different observations."""
+    span = 4 * int(np.abs(hkl).max(initial=1)) + 3
+    weights = np.array([span * span, span, 1])
+    key = hkl @ weights
+    order = np.argsort(key, kind="stable")
+    values, pairs = key[order], []
+    for sign in (1, -1):
+        wanted = sign * (hkl @ rotation) @ weights
+        left, right = np.searchsorted(values, wanted, "left"), np.searchsorted(values, wanted, "right")
+        for k in range(int((right - left).max(initial=0))):
+            has = left + k < right
+            a, b = np.flatnonzero(has), order[(left + k)[has]]
+            other = a < b
+            pairs.append((a[other], b[other]))
+    a, b = (np.concatenate(p) for p in zip(*pairs)) if pairs else (np.empty(0, int), np.empty(0, int))
+    if len(a) < 5 or np.std(e2[a]) == 0 or np.std(e2[b]) == 0:
+        return _Operation(rotation, 0.0, 0)
+    both = np.concatenate([e2[a], e2[b]]), np.concatenate([e2[b], e2[a]])
+    return _Operation(rotation, float(np.corrcoef(*both)[0, 1]), len(a))
+
+
+def _subgroups(rotations: np.ndarray) -> list[np.ndarray]:
+    """Distinct subgroups generated by up to two elements (all that crystal classes need), the trivial one included."""
+    found: dict[frozenset, np.ndarray] = {}
+    n = len(rotations)
+    for i in range(n):
+        for j in range(i, n):
+            group = closure((rotations[i], rotations[j]))
+            if group is not None:
+                found.setdefault(frozenset(r.tobytes() for r in group), group)
+    return list(found.values())
+
+
+def _log_likelihood(group: np.ndarray, others: list[_Operation], cc: float, spread: float) -> float:
+    """Σ ln p(cc) with the group's rotations expected near ``cc`` and the rest near 0.1."""
+    inside = {r.tobytes() for r in group}
+    total = 0.0
+    for o in others:
+        if o.n < 5:
+            continue
+        sd2 = spread**2 + 1 / o.n
+        expected = 0.9 * cc if o.rotation.tobytes() in inside else 0.1 * cc
+        off = o.cc - expected
+        # better agreement than expected is no evidence against
+        if (o.rotation.tobytes() in inside and off > 0) or (o.rotation.tobytes() not in inside and off < 0):
+            off = 0.0
+        total -= 0.5 * off * off / sd2
+    return total
+
+
+def _mean_cc(group: np.ndarray, others: list[_Operation]) -> float:
+    inside = {r.tobytes() for r in group}
+    values = [o.cc for o in others if o.rotation.tobytes() in inside and o.n >= 5]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def laue_name(group: np.ndarray) -> str:
+    """The Laue class that a group (n, 3, 3) of rotations on its customary axes makes with the inversion."""
+    traces = [int(np.trace(r)) for r in group]
+    match len(group):
+        case 1:
+            return "-1"
+        case 2:
+            return "2/m"
+        case 3:
+            return "-3"
+        case 4:
+            return "4/m" if 1 in traces else "mmm"
+        case 6:
+            if 2 in traces:
+                return "6/m"
+            along_a = any(t == -1 and np.array_equal(r @ [1, 0, 0], [1, 0, 0]) for r, t in zip(group, traces))
+            return "-3m1" if along_a else "-31m"
+        case 8:
+            return "4/mmm"
+        case 12:
+            return "6/mmm" if 2 in traces else "m-3"
+    return "m-3m"
+
+
+def _in_standard_axes(experiment, reflections, group, holohedry):
+    """Reindex to the axes that are customary for the group, unless it is the lattice's own system."""
+    crystal = experiment.crystal
+    parent = _axes_group(group, holohedry)
+    if len(parent) == len(holohedry):
+        return _with_laue(experiment, laue_name(group)), reflections
+    # the lattice's primitive basis is where settings are sought; here the conventional one serves with its centring
+    setting = setting_of_group(crystal.cell, parent, crystal.centring)
+    if setting is None:
+        return _with_laue(experiment, laue_name(group)), reflections
+    p = setting.transform
+    inverse = np.linalg.inv(p)
+    turned = np.rint(inverse @ group @ p).astype(int)
+    new = crystal.reindexed(p, centring=setting.centring, laue_group=laue_name(turned))
+    hkl = np.rint(reflections.hkl @ p).astype(int)
+    return (
+        experiment.replace(crystals=(new, *experiment.crystals[1:])),
+        reflections.with_columns(hkl=np.where((reflections["lattice"] == 0)[:, None], hkl, reflections.hkl)),
+    )
+
+
+def _axes_group(group: np.ndarray, holohedry: np.ndarray) -> np.ndarray:
+    """The smallest holohedral group that holds ``group``: its axes are the customary ones."""
+    if laue_name(group) in ("-1", "2/m", "mmm", "4/mmm", "6/mmm", "m-3m"):
+        return group
+    inside = {r.tobytes() for r in group}
+    bigger = [
+        g for g in _subgroups(holohedry)
+        if inside <= {r.tobytes() for r in g} and laue_name(g) in ("4/mmm", "6/mmm", "m-3m", "-3m1", "-31m")
+    ]  # fmt: skip
+    return min(bigger, key=len, default=holohedry)
+
+
+def _with_laue(experiment: Experiment, name: str) -> Experiment:
+    return experiment.replace(crystals=tuple(c.replace(laue_group=name) for c in experiment.crystals))
