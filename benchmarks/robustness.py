@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from benchmarks.score import primitive, score_lattice
-from credo.model import Beam, Cell, Crystal, CredoError, Detector, Ellipse, Experiment, Goniometer, Reflections, Scan
+from credo.model import Beam, Cell, CredoError, Crystal, Detector, Ellipse, Experiment, Goniometer, Reflections, Scan
 from credo.physics.ewald import predict
 from credo.physics.symmetry import primitive_basis
 from credo.reduce.bravais import settings_of
@@ -62,7 +62,8 @@ KINDS: dict[str, Errors] = {
     "second_15": Errors(second=0.15), "second_40": Errors(second=0.4),
     "weak": Errors(most=200, noise=1.5),
     "near_tetragonal": Errors(near_tetragonal=True, ellipse_percent=1),
-    "real": Errors(axis_deg=3, beam_px=3.6, distance=0.03, drift_px=5, jitter_px=0.4, ellipse_percent=1.5, slip_deg=0.05),
+    "real": Errors(axis_deg=3, beam_px=3.6, distance=0.03, drift_px=5, jitter_px=0.4, ellipse_percent=1.5,
+                   slip_deg=0.05),
     "hard": Errors(axis_deg=6, beam_px=6.4, distance=0.06, drift_px=9.4, jitter_px=0.8, ellipse_percent=3,
                    slip_deg=0.1, wedge_deg=45),
 }  # fmt: skip
@@ -225,7 +226,7 @@ def run_credo(s: Scene) -> Outcome:
     """``index`` on a scene, scored."""
     start = time.process_time()
     try:
-        found, table, report = index(s.guess, s.spots, s.settings)
+        found, table, _ = index(s.guess, s.spots, s.settings)
     except CredoError as error:
         return _lost(error.reason.splitlines()[0], time.process_time() - start)
     return score(s, found, table, time.process_time() - start)
@@ -293,7 +294,7 @@ def main() -> None:
     options = parser.parse_args()
     runner = run_credo
     if options.dials:
-        from benchmarks.robustness_dials import run_dials_index as runner  # noqa: PLC0415
+        from benchmarks.robustness_dials import run_dials_index as runner
     results: dict[str, list[Outcome]] = {}
     for kind in options.kinds.split(","):
         results[kind] = []
