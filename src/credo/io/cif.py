@@ -1,4 +1,4 @@
-"""Reflections in CIF through gemmi: core and mmCIF names, SHELX's embedded hkl, fcf; written with cell uncertainties."""
+"""Reflections in CIF through gemmi: core and mmCIF names, SHELX's embedded hkl, fcf; written with uncertainties."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ _AMPLITUDES = (("F_meas", "F_sigma"), ("F_meas_au", "F_meas_sigma_au"), ("F_meas
 
 def sniff_cif(path: Path) -> bool:
     """Whether a file is a CIF (also .fcf): its first words outside comments begin a data block."""
-    start = re.sub(r"^\s*(#[^\n]*\n\s*)*", "", head(path, 2**16))
+    text = head(path, 2**16)
+    if text.startswith("###CBF"):
+        return False
+    start = re.sub(r"^\s*(#[^\n]*\n\s*)*", "", text)
     return start[:5].lower() == "data_" or (not start.strip() and path.suffix.lower() in (".cif", ".fcf", ".mmcif"))
 
 
@@ -296,12 +299,12 @@ def _operations(experiment: Experiment) -> str:
 def _merged(r: Reflections) -> str:
     names = ("index_h", "index_k", "index_l", "F_squared_meas", "F_squared_sigma", "observed_status")
     rows = zip(*(v.tolist() for v in (r["h"], r["k"], r["l"], r["intensity"], r["sigma"])))
-    body = "".join("%d %d %d %.6g %.6g %s\n" % (*row, "o" if row[3] > 2 * row[4] else "<") for row in rows)
+    body = "".join(f"{h} {k} {l} {i:.6g} {s:.6g} {'o' if i > 2 * s else '<'}\n" for h, k, l, i, s in rows)
     return "\nloop_\n" + "".join(f"_refln_{n}\n" for n in names) + body
 
 
 def _unmerged(r: Reflections) -> str:
     names = ("index_h", "index_k", "index_l", "intensity_net", "intensity_u", "angle_phi")
     rows = zip(*(v.tolist() for v in (r["h"], r["k"], r["l"], r["intensity"], r["sigma"], r["phi"])))
-    body = "".join("%d %d %d %.6g %.6g %.4f\n" % row for row in rows)
+    body = "".join(f"{h} {k} {l} {i:.6g} {s:.6g} {phi:.4f}\n" for h, k, l, i, s, phi in rows)
     return "\nloop_\n" + "".join(f"_diffrn_refln_{n}\n" for n in names) + body

@@ -7,6 +7,7 @@ along the axis and z towards the source; it counts pixels from 1 and means their
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def _frames(path: Path, images: list[tuple[int, list[str]]]) -> tuple[np.ndarray
             named.append(int(digits[-1]) if digits else -1)
     if not used:
         raise UnreadableInput(f"{path}: its image list is empty", "add the images, or give the folder of the frames")
-    increasing = all(a < b for a, b in zip(named, named[1:])) and named[0] >= 0
+    increasing = all(a < b for a, b in pairwise(named)) and named[0] >= 0
     return np.array(named if increasing else used), np.array(alpha), np.array(used) - 1
 
 

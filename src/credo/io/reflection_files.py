@@ -7,41 +7,68 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from credo.model import Experiment, Reflections
-from credo.model.errors import UnreadableInput
+import numpy as np
 
-__all__ = ["FORMATS", "ProcessingFormat", "read_any", "sniff"]
+from credo.model import Experiment, Reflections
+from credo.model.errors import CannotDo, UnreadableInput
+
+__all__ = ["FORMATS", "ProcessingFormat", "read_any", "sniff", "write_any", "writer_of"]
 
 
 @dataclass(frozen=True)
 class ProcessingFormat:
-    """``module`` offers the named functions and is imported when first needed; ``sniffer(path) -> bool``,
-    ``reader(path) -> (Experiment | None, Reflections)``."""
+    """``module`` offers the named functions and is imported when first needed.
+
+    sniffer(path) -> bool; reader(path) -> (Experiment | None, Reflections), a leading underscore marks one of this
+    file; writer(path, experiment, reflections); ``names``: file names and suffixes, in lower case, that it writes.
+    """
 
     name: str
     module: str
     sniffer: str
     reader: str
+    writer: str = ""
+    names: tuple[str, ...] = ()
 
     def sniff(self, path: Path) -> bool:
         """Whether the file is of this format."""
         return getattr(import_module(self.module), self.sniffer)(path)
 
+    def _function(self, name: str) -> Callable:
+        return globals()[name] if name.startswith("_") else getattr(import_module(self.module), name)
+
     @property
     def read(self) -> Callable[[Path], tuple[Experiment | None, Reflections]]:
         """Reads a file."""
-        if self.reader.startswith("_"):
-            return globals()[self.reader]
-        return getattr(import_module(self.module), self.reader)
+        return self._function(self.reader)
+
+    @property
+    def write(self) -> Callable[[Path, Experiment, Reflections], None]:
+        """Writes a file."""
+        return self._function(self.writer)
+
+
+def _format(name: str, module: str, reader: str, writer: str = "", *names: str) -> ProcessingFormat:
+    return ProcessingFormat(name, f"credo.io.{module}", f"sniff_{name}", reader, writer, names)
 
 
 FORMATS = (
-    ProcessingFormat("refl", "credo.io.dials_refl", "sniff_refl", "read_refl"),
-    ProcessingFormat("expt", "credo.io.dials", "sniff_expt", "_read_expt"),
-    ProcessingFormat("xds_ascii", "credo.io.xds_hkl", "sniff_xds_ascii", "read_xds_ascii"),
-    ProcessingFormat("integrate", "credo.io.xds_hkl", "sniff_integrate_hkl", "read_integrate_hkl"),
-    ProcessingFormat("xparm", "credo.io.xds", "sniff_xparm", "_read_xparm"),
-    ProcessingFormat("spot", "credo.io.xds", "sniff_spot_xds", "_read_spot"),
+    _format("refl", "dials_refl", "read_refl", "_write_dials", ".refl"),
+    _format("expt", "dials", "_read_expt", "_write_dials", ".expt"),
+    _format("mtz", "mtz", "read_mtz", "write_mtz", ".mtz"),
+    _format("xds_ascii", "xds_hkl", "read_xds_ascii", "write_xds_ascii", "xds_ascii.hkl"),
+    _format("integrate_hkl", "xds_hkl", "read_integrate_hkl"),
+    _format("xparm", "xds", "_read_xparm", "_write_xparm", "xparm.xds", "gxparm.xds"),
+    _format("spot_xds", "xds", "_read_spot", "write_spot_xds", "spot.xds"),
+    _format("xds_inp", "xds_inp", "_read_xds_inp", "_write_xds_inp", "xds.inp"),
+    _format("lp", "xds_lp", "_read_lp"),
+    _format("cif_pets", "cif_pets", "read_cif_pets", "write_cif_pets", ".cif_pets"),
+    _format("pts", "pets", "read_pts", "_write_pts", ".pts"),
+    _format("ed3d", "redp", "_read_ed3d", "_write_ed3d", ".ed3d"),
+    _format("cif", "cif", "read_cif", "write_cif", ".cif"),
+    _format("ins", "shelx_ins", "_read_ins", "_write_ins", ".ins"),
+    _format("hkl", "shelx", "_read_hkl", "_write_hkl", ".hkl"),
+    _format("cells_yaml", "edtools", "_read_cells"),
 )
 
 
@@ -54,7 +81,8 @@ def sniff(path: Path | str) -> str | None:
 
 
 def read_any(path: Path | str) -> tuple[Experiment | None, Reflections]:
-    """Any processing file that credo knows; the geometry of SPOT.XDS and .refl is looked for beside them."""
+    """Any processing file that credo knows, also gzipped text; the geometry of SPOT.XDS and .refl is looked for beside
+    them, as is the cell of a SHELX .hkl (.ins, .res). ``Experiment.known`` says what the files really held."""
     path = Path(path)
     name = sniff(path)
     if name is None:
@@ -64,15 +92,70 @@ def read_any(path: Path | str) -> tuple[Experiment | None, Reflections]:
     return next(f for f in FORMATS if f.name == name).read(path)
 
 
+def writer_of(path: Path | str, format: str | None = None) -> ProcessingFormat:
+    """The format to write: named, or by the file's name (XDS_ASCII.HKL, SPOT.XDS, XDS.INP …) and suffix."""
+    name = Path(path).name.lower()
+    suffix = Path(path).suffix.lower()
+    writable = [f for f in FORMATS if f.writer]
+    found = [f for f in writable if f.name == format] if format else [f for f in writable if name in f.names]
+    found = found or ([] if format else [f for f in writable if suffix in f.names])
+    if not found:
+        raise UnreadableInput(
+            f"{path}: which format? ({format or name} is none that credo writes)",
+            f"give a name that ends in one of {', '.join(n for f in writable for n in f.names)}",
+        )
+    return found[0]
+
+
+def write_any(
+    path: Path | str, experiment: Experiment, reflections: Reflections, format: str | None = None
+) -> tuple[str, ...]:
+    """Write in the format that the name says, or ``format``; returns sentences about what the format cannot hold.
+
+    A .refl and an .expt are written together; a SHELX .hkl gets an .ins beside it unless there is one that is not ours.
+    """
+    path = Path(path)
+    chosen = writer_of(path, format)
+    chosen.write(path, experiment, reflections)
+    return _losses(chosen, experiment)
+
+
+def _losses(chosen: ProcessingFormat, e: Experiment) -> tuple[str, ...]:
+    """What is left behind."""
+    if chosen.name in ("hkl", "ins", "mtz", "cif"):
+        return ()
+    out = []
+    d = e.detector
+    if d.ellipse.amplitude_percent and chosen.name not in ("pts", "ed3d"):
+        out.append(f"the elliptical distortion of {d.ellipse.amplitude_percent:.2f} %")
+    if d.barrel or any(d.gap):
+        out.append("the barrel distortion" if d.barrel else "the gap between the chips")
+    if e.scan.beam_shift is not None and np.abs(e.scan.beam_shift).max(initial=0) > 0.1 and chosen.name not in (
+        "refl", "expt"
+    ):  # fmt: skip
+        out.append("the drift of the beam")
+    if e.scan.misset_deg is not None and chosen.name not in ("cif_pets", "refl", "expt"):
+        out.append("the missets of single frames")
+    if not out:
+        return ()
+    return (f"{chosen.name} cannot hold {', '.join(out)}: it is not in the file.",)
+
+
+# ---------------------------------------------------------------- readers that look beside
+
+
+def _beside(path: Path, *names: str) -> Path | None:
+    """The first of some file names in any case in the same folder."""
+    here = {p.name.upper(): p for p in sorted(path.parent.iterdir()) if p.is_file()}
+    return next((here[n.upper()] for n in names if n.upper() in here), None)
+
+
 def _read_expt(path: Path) -> tuple[Experiment | None, Reflections]:
     from credo.io.dials import read_expt
+    from credo.io.dials_refl import read_refl
 
     table = path.with_suffix(".refl")
-    if table.is_file():
-        from credo.io.dials_refl import read_refl
-
-        return read_refl(table, path)
-    return read_expt(path), Reflections()
+    return read_refl(table, path) if table.is_file() else (read_expt(path), Reflections())
 
 
 def _read_spot(path: Path) -> tuple[Experiment | None, Reflections]:
@@ -80,28 +163,131 @@ def _read_spot(path: Path) -> tuple[Experiment | None, Reflections]:
     from credo.io.xds import read_spot_xds, read_xparm
     from credo.io.xds_inp import read_frame_numbers, read_xds_inp
 
-    inp, xparm = (_beside(path, name) for name in ("XDS.INP", "XPARM.XDS"))
-    if inp is None and xparm is None:
-        raise UnreadableInput(f"{path}: no geometry beside it", "put XDS.INP or XPARM.XDS into its folder")
+    inp, xparm = _beside(path, "XDS.INP"), _beside(path, "XPARM.XDS")
     if xparm is not None:
-        numbers = None if inp is None else read_frame_numbers(inp)
-        return read_spot_xds(path, read_xparm(xparm), numbers)
-    assert inp is not None
-    return read_spot_xds(path, *read_xds_inp(inp))
-
-
-def _beside(path: Path, name: str) -> Path | None:
-    return next((p for p in sorted(path.parent.iterdir()) if p.name.upper() == name and p.is_file()), None)
+        return read_spot_xds(path, read_xparm(xparm), None if inp is None else read_frame_numbers(inp))
+    if inp is not None:
+        return read_spot_xds(path, *read_xds_inp(inp))
+    raise UnreadableInput(f"{path}: no geometry beside it", "put XDS.INP or XPARM.XDS into its folder")
 
 
 def _read_xparm(path: Path) -> tuple[Experiment | None, Reflections]:
     """XPARM.XDS has no range of frames: XDS.INP's beside it, or the starting frame alone."""
+    from credo.io.frame_file import reading
     from credo.io.xds import read_xparm
     from credo.io.xds_inp import read_frame_numbers
 
     geometry = read_xparm(path)
     inp = _beside(path, "XDS.INP")
     numbers = None if inp is None else read_frame_numbers(inp)
-    return geometry.experiment(
-        [geometry.starting_frame] if numbers is None else numbers, source=str(path)
-    ), Reflections()
+    if numbers is None:
+        numbers = np.array([geometry.starting_frame])
+    with reading(path, "an XPARM.XDS"):
+        return geometry.experiment(numbers, source=str(path)), Reflections()
+
+
+def _read_xds_inp(path: Path) -> tuple[Experiment | None, Reflections]:
+    from credo.io.frame_file import reading
+    from credo.io.xds_inp import read_xds_inp
+
+    geometry, numbers = read_xds_inp(path)
+    if numbers is None:
+        numbers = np.array([geometry.starting_frame])
+    with reading(path, "an XDS.INP"):
+        return geometry.experiment(numbers, source=str(path)), Reflections()
+
+
+def _read_lp(path: Path) -> tuple[Experiment | None, Reflections]:
+    from credo.io.merged import without_geometry
+    from credo.io.xds_lp import read_lp
+
+    statistics = read_lp(path)
+    if statistics.cell is None:
+        raise UnreadableInput(f"{path}: no cell in it", "run CORRECT to its end")
+    number = statistics.space_group if (statistics.space_group or 0) > 1 else None
+    return without_geometry(statistics.cell, number, source=str(path), kind=statistics.program), Reflections()
+
+
+def _read_ed3d(path: Path) -> tuple[Experiment | None, Reflections]:
+    from credo.io.redp import read_ed3d
+
+    return read_ed3d(path), Reflections()
+
+
+def _read_ins(path: Path) -> tuple[Experiment | None, Reflections]:
+    from credo.io.shelx_ins import experiment_of_ins
+
+    return experiment_of_ins(path), Reflections()
+
+
+def _read_hkl(path: Path) -> tuple[Experiment | None, Reflections]:
+    """HKLF 4, with the cell and symmetry of the .ins or .res of the same name, or of the only one there."""
+    from credo.io.shelx import read_hkl
+    from credo.io.shelx_ins import experiment_of_ins
+
+    table = read_hkl(path)
+    stem = path.name.split(".")[0]
+    found = _beside(path, f"{stem}.ins", f"{stem}.res")
+    if found is None:
+        others = [p for p in path.parent.iterdir() if p.suffix.lower() == ".ins"]
+        found = others[0] if len(others) == 1 else None
+    return (None if found is None else experiment_of_ins(found)), table
+
+
+def _read_cells(path: Path) -> tuple[Experiment | None, Reflections]:
+    raise UnreadableInput(f"{path}: a list of the cells of many data sets", "give it to `credo cluster`")
+
+
+# ---------------------------------------------------------------- writers of several files or of geometry alone
+
+
+def _write_dials(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    from credo.io.dials import write_expt
+    from credo.io.dials_refl import write_refl
+
+    write_expt(path.with_suffix(".expt"), experiment)
+    if len(reflections) or path.suffix.lower() == ".refl":
+        write_refl(path.with_suffix(".refl"), experiment, reflections)
+
+
+def _write_xparm(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    from credo.io.xds import write_xparm
+
+    if not experiment.crystals:
+        raise CannotDo(f"{path}: XPARM.XDS needs an indexed crystal", "write XDS.INP and SPOT.XDS instead")
+    write_xparm(path, experiment)
+
+
+def _write_xds_inp(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    from credo.io.xds_inp import write_xds_inp
+
+    write_xds_inp(path, experiment)
+
+
+def _write_pts(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    from credo.io.pets import write_pts
+
+    write_pts(path, experiment)
+
+
+def _write_ed3d(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    from credo.io.redp import write_ed3d
+
+    write_ed3d(path, experiment)
+
+
+def _write_ins(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    from credo.io.shelx_ins import write_ins
+
+    write_ins(path, experiment)
+
+
+def _write_hkl(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    from credo.io.shelx import write_hkl
+    from credo.io.shelx_ins import write_ins
+    from credo.io.text import head
+
+    write_hkl(path, reflections)
+    ins = path.with_suffix(".ins")
+    if experiment.crystals and (not ins.exists() or head(ins, 64).startswith("TITL credo")):
+        write_ins(ins, experiment)

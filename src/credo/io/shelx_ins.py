@@ -88,7 +88,7 @@ def read_ins(path: Path) -> ShelxIns:
     if cell is None:
         raise UnreadableInput(f"{path}: has no CELL", "give an .ins or .res of SHELX")
     group = _space_group(path, latt, symm)
-    contents = {e: n for e, n in zip(elements, unit)}
+    contents = dict(zip(elements, unit))
     return ShelxIns(title, wavelength, cell, z, latt, tuple(symm), contents, group, hklf)
 
 
@@ -154,7 +154,7 @@ def write_ins(
     z: float | None = None,
     title: str = "",
 ) -> None:
-    """Instructions for SHELXT (no atoms yet). contents: element -> atoms in the cell, carbon and oxygen if not given."""
+    """Instructions for SHELXT (no atoms yet). contents: element -> atoms in the cell, else a guess from its volume."""
     if not experiment.crystals:
         raise CannotDo(f"{path}: an .ins needs a cell", "index the data first")
     crystal = experiment.crystal

@@ -1,14 +1,14 @@
-"""Space groups as other programs write them: numbers, ``I M -3 M``, ``P212121``, Hall symbols; never guessed."""
+"""Space groups as other programs write them: numbers, ``I M -3 M``, ``P212121``, Hall symbols."""
 
 from __future__ import annotations
 
 import gemmi
 
-__all__ = ["centring_and_laue", "find_space_group", "laue_name", "number_of"]
+__all__ = ["centring_and_laue", "find_space_group", "from_hall", "number_of"]
 
 
 def find_space_group(text: str | int | None) -> gemmi.SpaceGroup | None:
-    """gemmi's space group of a number, a Hermann-Mauguin symbol in any case and spacing, or a Hall symbol; else None."""
+    """gemmi's space group of a number or of a Hermann-Mauguin symbol in any case and spacing; else None."""
     if text is None:
         return None
     if isinstance(text, int) or str(text).strip().isdigit():
@@ -33,11 +33,6 @@ def from_hall(symbol: str) -> gemmi.SpaceGroup | None:
         return None
 
 
-def laue_name(group: gemmi.SpaceGroup) -> str:
-    """The Laue class, as in ``2/m`` or ``m-3m``."""
-    return group.laue_str()
-
-
 def centring_and_laue(group: gemmi.SpaceGroup | None) -> dict[str, str]:
     """The fields of :class:`Crystal` that a space group settles; a rhombohedral cell with R is primitive."""
     if group is None:
@@ -45,7 +40,7 @@ def centring_and_laue(group: gemmi.SpaceGroup | None) -> dict[str, str]:
     letter = group.centring_type()
     if letter == "R" and group.ext == "R":
         letter = "P"
-    return {"centring": letter, "laue_group": laue_name(group), "space_group": group.xhm()}
+    return {"centring": letter, "laue_group": group.laue_str(), "space_group": group.xhm()}
 
 
 def number_of(symbol: str | None, centring: str = "P", laue: str = "-1") -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,11 +94,14 @@ class XdsGeometry:
         """The crystal in credo's frame, or None where the file gives no axes."""
         if self.axes is None:
             return None
-        more = centring_and_laue(find_space_group(self.space_group) if self.space_group > 1 else None)
+        group = find_space_group(self.space_group) if self.space_group > 1 else None
+        more: dict[str, Any] = dict(centring_and_laue(group))
         if self.mosaicity:
-            more["mosaicity_deg"] = float(self.mosaicity)  # type: ignore[assignment]
-        cell = None if self.cell is None else Cell(*self.cell)
-        return Crystal.from_ub(rotation @ np.linalg.inv(self.axes), cell=cell, **more)  # type: ignore[arg-type]
+            more["mosaicity_deg"] = float(self.mosaicity)
+        if self.cell is not None:
+            a, b, c, alpha, beta, gamma = self.cell
+            more["cell"] = Cell(a, b, c, alpha, beta, gamma)
+        return Crystal.from_ub(rotation @ np.linalg.inv(self.axes), **more)
 
     @classmethod
     def of(cls, experiment: Experiment, *, with_crystal: bool = True) -> XdsGeometry:

@@ -19,7 +19,10 @@ __all__ = ["read_integrate_hkl", "read_xds_ascii", "sniff_integrate_hkl", "sniff
 
 _END = "!END_OF_HEADER"
 _DATA_END = "!END_OF_DATA"
-_INTEGRATE = "H K L IOBS SIGMA XCAL YCAL ZCAL RLP PEAK CORR MAXC XOBS YOBS ZOBS ALF0 BET0 ALF1 BET1 PSI ISEG".split()
+_INTEGRATE = (
+    "H", "K", "L", "IOBS", "SIGMA", "XCAL", "YCAL", "ZCAL", "RLP", "PEAK", "CORR", "MAXC", "XOBS", "YOBS", "ZOBS",
+    "ALF0", "BET0", "ALF1", "BET1", "PSI", "ISEG",
+)  # fmt: skip
 
 
 def sniff_xds_ascii(path: Path) -> bool:
@@ -157,14 +160,12 @@ def write_xds_ascii(path: Path, experiment: Experiment, reflections: Reflections
     sigma = np.where(r["rejected"], -r["sigma"], r["sigma"]) if "rejected" in r else r["sigma"]
     columns = [
         r["h"], r["k"], r["l"], r["intensity"], sigma, pick["x"] + HALF, pick["y"] + HALF, z,
-        r["rlp"] if "rlp" in r else one, 100 * (r["partiality"] if "partiality" in r else one),
-        100 * (r["profile_cc"] if "profile_cc" in r else one), 0 * one,
+        r.get("rlp", one), 100 * r.get("partiality", one), 100 * r.get("profile_cc", one), 0 * one,
     ]  # fmt: skip
     order = np.lexsort((r["l"], r["k"], r["h"]))
     rows = zip(*(np.asarray(c)[order].tolist() for c in columns))
-    form = "%6d%6d%6d %10.3E %10.3E %7.1f %7.1f %8.1f %9.5f %3.0f %3.0f %7.2f"
-    # more digits where they fit the free format: positions to 0.01 px, intensities to 1e-5
-    form = form.replace("10.3E", "12.5E").replace("7.1f", "8.2f").replace("8.1f", "9.3f")
+    # the format is free: more digits than XDS prints, so that nothing is lost on the way
+    form = "%6d%6d%6d %12.5E %12.5E %8.2f %8.2f %9.3f %9.5f %3.0f %3.0f %7.2f"
     write_text(path, _header(experiment, g) + "\n".join(form % row for row in rows) + f"\n{_DATA_END}\n")
 
 
@@ -172,7 +173,7 @@ def _header(experiment: Experiment, g: XdsGeometry) -> str:
     """The header's lines, each with the keywords that XSCALE and gemmi look for."""
     scan, crystal = experiment.scan, experiment.crystal
     axes = np.linalg.inv(crystal.UB)
-    items = "H K L IOBS SIGMA(IOBS) XD YD ZD RLP PEAK CORR PSI".split()
+    items = ("H", "K", "L", "IOBS", "SIGMA(IOBS)", "XD", "YD", "ZD", "RLP", "PEAK", "CORR", "PSI")
     lines = [
         "FORMAT=XDS_ASCII    MERGE=FALSE    FRIEDEL'S_LAW=FALSE",
         "OUTPUT_FILE=XDS_ASCII.HKL",

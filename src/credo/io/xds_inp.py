@@ -15,6 +15,9 @@ from credo.model.errors import UnreadableInput
 
 __all__ = ["parse_keywords", "read_frame_numbers", "read_xds_inp", "sniff_xds_inp", "write_xds_inp"]
 
+_NEEDED = (
+    "X-RAY_WAVELENGTH", "OSCILLATION_RANGE", "NX", "NY", "QX", "QY", "ORGX", "ORGY", "DETECTOR_DISTANCE",
+)  # fmt: skip
 _KEYWORD = re.compile(r"([A-Za-z][A-Za-z0-9_.'\-]*(?:\([A-Za-z]+\))?)\s*=")
 
 
@@ -22,8 +25,8 @@ def sniff_xds_inp(path: Path) -> bool:
     """Whether a file is an XDS.INP."""
     if path.name.upper() == "XDS.INP":
         return True
-    text = head(path, 2**16)
-    return "NAME_TEMPLATE_OF_DATA_FRAMES=" in text and not text.startswith("!") and "DATA_RANGE=" in text
+    text = head(path, 2**16) if ".INP" in path.name.upper() else ""
+    return "NAME_TEMPLATE_OF_DATA_FRAMES=" in text and "DATA_RANGE=" in text
 
 
 def parse_keywords(text: str) -> dict[str, list[str]]:
@@ -62,10 +65,7 @@ def geometry_of_keywords(path: Path, keywords: dict[str, list[str]]) -> XdsGeome
         return get(key, 1, (default,))[0]
 
     abc = [get(f"UNIT_CELL_{axis}-AXIS", 3) for axis in "ABC"]
-    missing = [
-        k for k in ("X-RAY_WAVELENGTH", "OSCILLATION_RANGE", "NX", "NY", "QX", "QY", "ORGX", "ORGY", "DETECTOR_DISTANCE")
-        if k not in keywords
-    ]  # fmt: skip
+    missing = [k for k in _NEEDED if k not in keywords]
     if missing:
         raise UnreadableInput(f"{path}: has no {', '.join(missing)}", "add it, or put XPARM.XDS beside the file")
     with reading(path, "an XDS file"):
