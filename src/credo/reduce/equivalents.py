@@ -70,11 +70,11 @@ def merge_equivalents(reflections: Reflections, laue_group: str) -> Reflections:
     # a prior of two degrees of freedom keeps two observations that happen to agree from looking exact
     prior = 2.0
     sigma = np.sqrt((prior * g.sigma**2 + (g.count - 1) * g.variance) / (prior + g.count - 1))
-    columns = {"d": table["d"][first]} if "d" in table else {}
-    return Reflections(
+    merged = Reflections(
         h=g.hkl[:, 0], k=g.hkl[:, 1], l=g.hkl[:, 2], intensity=g.mean, sigma=np.maximum(sigma, g.sigma),
-        multiplicity=g.count, **columns,
+        multiplicity=g.count,
     )  # fmt: skip
+    return merged.with_columns(d=table["d"][first]) if "d" in table else merged
 
 
 def systematically_absent(hkl: np.ndarray, space_group: str | None, centring: str = "P") -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,7 +98,7 @@ def merging_statistics(
     edges = np.linspace(low**1.5, top**1.5, n_shells + 1) ** (2 / 3)
     edges[0], edges[-1] = low * (1 - 1e-9), top * (1 + 1e-9)
     shells = []
-    for a, b in zip(edges[:-1], edges[1:]):
+    for a, b in itertools.pairwise(edges):
         mine = (s2_h > a) & (s2_h <= b)
         shells.append(_shell(groups, mine, a, b, int(((possible > a) & (possible <= b)).sum())))
     overall = _shell(groups, np.ones(len(groups.hkl), dtype=bool), edges[0], edges[-1], len(possible))
@@ -115,7 +116,6 @@ def usable(reflections: Reflections) -> Reflections:
 
 def _possible(cell: Cell, laue_group: str, centring: str, space_group, low: float, top: float) -> np.ndarray:
     """s² = 1/d² of all unique reflections in the range."""
-    # one point in 10⁷ of reciprocal space is more than any crystal here gives: count instead of listing
     h = miller_indices(cell.B, 1 / np.sqrt(top * (1 + 1e-9)), centring)
     h = h[~systematically_absent(h, space_group, centring)]
     unique, _ = unique_reflections(h, laue_rotations(laue_group))
@@ -140,7 +140,8 @@ def _shell(groups: Groups, mine: np.ndarray, low: float, top: float, possible: i
         possible=possible, completeness=unique / possible if possible else float("nan"),
         multiplicity=seen / unique if unique else float("nan"),
         i_over_sigma=float(np.mean(groups.mean[mine] / groups.sigma[mine])) if unique else float("nan"),
-        r_int=r(np.ones(pairs)), r_meas=r(np.sqrt(k / np.maximum(k - 1, 1))), r_pim=r(np.sqrt(1 / np.maximum(k - 1, 1))),
+        r_int=r(np.ones(pairs)), r_meas=r(np.sqrt(k / np.maximum(k - 1, 1))),
+        r_pim=r(np.sqrt(1 / np.maximum(k - 1, 1))),
         cc_half=cc, cc_star=float(np.sqrt(2 * cc / (1 + cc))) if cc > 0 else float("nan"), pairs=pairs, significance=z,
     )  # fmt: skip
 
@@ -224,7 +225,8 @@ def wilson(merged: Reflections, cell: Cell, n_shells: int = 20) -> Wilson:
         return Wilson(x[good], np.log(mean[good]), float("nan"), float("nan"))
     slope = np.polyfit(x[good], np.log(mean[good]), 1)[0]
     smooth = np.exp(np.interp(s2, x[good], np.log(mean[good])))
-    strong = smooth > 2 * np.median(merged["sigma"])
+    # where noise is not small against ⟨I⟩ it would pass for a spread of E²
+    strong = smooth > 2 * merged["sigma"]
     pick = strong if strong.sum() > 50 else np.ones(len(s2), dtype=bool)
     e2 = merged["intensity"][pick] / smooth[pick]
     return Wilson(x[good], np.log(mean[good]), float(-slope / 2), float(np.mean(np.abs(e2 - 1))))
