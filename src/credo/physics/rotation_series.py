@@ -151,7 +151,7 @@ def _true_experiment(structure, settings: SeriesSettings, rng, orientation) -> E
     faults, n = settings.faults, settings.frames
     random = [Rotation.random(random_state=int(rng.integers(2**31))).as_matrix() for _ in range(2)]
     u = random[0] if orientation is None else np.asarray(orientation)
-    kind = dict(
+    kind: dict = dict(
         cell=structure.cell, centring=structure.space_group[0], mosaicity_deg=settings.mosaicity_deg,
         shape_width=settings.shape_width, space_group=structure.space_group,
     )  # fmt: skip

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from credo.model import Experiment, Reflections, Report
 from credo.physics.symmetry import laue_rotations, unique_reflections
-from credo.reduce.statistics import usable
 
 __all__ = ["ErrorModel", "ScaleSettings", "scale_one"]
 
@@ -47,7 +46,7 @@ def scale_one(
     """
     settings = settings or ScaleSettings()
     crystal = experiment.crystal
-    use = usable(reflections) & (reflections["lattice"] == 0)
+    use = _usable(reflections) & (reflections["lattice"] == 0)
     index = np.flatnonzero(use)
     unique, group = unique_reflections(reflections.hkl[index], laue_rotations(crystal.laue_group))
     count = np.bincount(group, minlength=len(unique))
@@ -78,6 +77,14 @@ def scale_one(
     }
     figures = {"scale": {"angle_deg": knots, "scale": np.exp(values[0]), "b": values[1]}}
     return experiment, reflections.with_columns(**columns), Report(numbers, (), figures)
+
+
+def _usable(reflections: Reflections) -> np.ndarray:
+    good = np.isfinite(reflections["intensity"]) & (reflections["sigma"] > 0)
+    for name in ("rejected", "overloaded"):
+        if name in reflections:
+            good &= ~reflections[name]
+    return good
 
 
 def _means(i: np.ndarray, s: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:

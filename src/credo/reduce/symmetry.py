@@ -47,7 +47,8 @@ def find_laue_group(
         name = settings.laue_group or "-1"
         changed = _with_laue(experiment, name)
         return changed, reflections, Report({"laue_group": name, "laue_candidates": []})
-    main = reflections.select(usable(reflections) & (reflections["lattice"] == 0))
+    main = usable(reflections)
+    main = main.select(main["lattice"] == 0)
     hkl, e2 = _normalised(main, crystal)
     operations = [_correlation(hkl, e2, r) for r in holohedry]
     identity = next(o for o in operations if np.array_equal(o.rotation, np.eye(3)))
