@@ -42,7 +42,7 @@ class IndexSettings(BaseModel):
     strain_percent: float = Field(2.0, gt=0, description="largest strain a Bravais type may need [%]")
     max_spots: int = Field(800, ge=30, description="strongest spots used in the search")
     max_lattices: int = Field(2, ge=1, le=2, description="how many crystals to look for")
-    min_score: float = Field(20.0, gt=0, description="least log-likelihood over chance of a lattice [nat]")
+    min_score: float = Field(50.0, gt=0, description="least log-likelihood over chance of an unknown lattice [nat]")
 
 
 def index(
@@ -63,7 +63,9 @@ def index(
         (p for axis in searched.axes for p in [_lattice_about(experiment, spots, axis, settings)] if p),
         key=lambda p: -p.fit.score,
     )
-    if not placed or placed[0].fit.score < settings.min_score:
+    # the best of many free lattices reaches 25 to 48 nat on random spots; a known cell leaves far fewer to choose from
+    needed = settings.min_score if settings.cell is None else 0.4 * settings.min_score
+    if not placed or placed[0].fit.score < needed:
         best = placed[0].fit.score if placed else 0.0
         raise CannotDo(
             f"no lattice explains the {len(spots)} spots better than chance (best log-likelihood {best:.0f})",
@@ -283,7 +285,7 @@ def _second_lattice(
         score = fit.score if same else 0.7 * fit.score
         if best is None or score > best[0]:
             best = score, basis, same
-    if best is None or best[0] < 2 * settings.min_score or best[0] < 0.3 * len(points):
+    if best is None or best[0] < settings.min_score or best[0] < 0.3 * len(points):
         return experiment, table
     crystal = Crystal.from_ub(np.linalg.inv(best[1]))
     if best[2]:
