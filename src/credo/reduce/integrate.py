@@ -70,7 +70,8 @@ def integrate(
     if not experiment.crystals:
         raise CannotDo("integrate: no crystal has been indexed", "index the spots first")
     background = background or mean_background(frames)
-    d_min = settings.d_min or resolution_limit(experiment, spots if spots is not None else Reflections(x=[], y=[]))
+    found = spots if spots is not None else Reflections(x=[], y=[], frame=[])
+    d_min = settings.d_min or resolution_limit(experiment, found)
     predicted = predict_all(experiment, d_min)
     profile = learn_profile(experiment, frames, bad, spots, background) if spots is not None else SpotProfile()
     where = visits(experiment, predicted, most=settings.max_frames)
