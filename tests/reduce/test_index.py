@@ -103,3 +103,12 @@ def test_nearest_nodes_take_the_nearer_crystal_and_leave_the_rest(spot_scene):
     good = centred["lattice"] == 0
     assert np.all((centred["h"] + centred["k"])[good] % 2 == 0)
     assert good.sum() < 0.7 * len(good)
+
+
+def test_random_spots_are_no_crystal_of_a_known_cell_either(spot_scene):
+    scene = spot_scene(MONOCLINIC, seed=17)
+    rng = np.random.default_rng(1)
+    n = len(scene.spots)
+    stray = scene.spots.with_columns(x=rng.uniform(0, 516, n), y=rng.uniform(0, 516, n))
+    with pytest.raises(CannotDo, match="no lattice explains"):
+        index(scene.guess, stray, IndexSettings(cell=MONOCLINIC))

@@ -103,3 +103,25 @@ def test_cinchonine_intensities_agree_with_xds(shared_data):
             best, common = cc, len(both)
     assert common > 500
     assert best > 0.9
+
+
+def xds_spots(shared_data, beyond_px):
+    """What XDS found on cinchonine, further than ``beyond_px`` from the beam, with the file's geometry."""
+    found = open_experiment([next((shared_data / "cinchonine").rglob("SPOT.XDS"))])
+    assert found.frames is None
+    off = np.hypot(*(found.spots.xy - found.experiment.detector.origin).T)
+    return found.experiment.replace(crystals=()), found.spots.select(off > beyond_px)
+
+
+def test_spots_that_xds_found_index_by_themselves(shared_data):
+    experiment, _, report = index(*xds_spots(shared_data, 30.0))
+    assert chosen(report) == "mP"
+    # XDS was given another camera length, 1.7 % off
+    assert sorted(experiment.crystal.cell.lengths) == pytest.approx([7.41, 10.92, 11.30], rel=0.02)
+    assert experiment.crystal.cell.beta == pytest.approx(108.1, abs=0.5)
+
+
+@pytest.mark.xfail(reason="a ring of 284 false spots in the beam's halo, 20 to 30 px out, spoils the search")
+def test_false_spots_in_the_beams_halo_do_not_spoil_indexing(shared_data):
+    experiment, _, _ = index(*xds_spots(shared_data, 0.0))
+    assert experiment.crystal.cell.volume == pytest.approx(868, rel=0.06)
