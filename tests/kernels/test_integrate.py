@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from credo.kernels.integrate import claim, measure, moments, release
+from credo.kernels.integrate import claim, gaussian_shape, measure, moments, release
 
 
 def _owned(shape, x, y, half):
@@ -48,10 +48,11 @@ COV = np.array([[1.6, 0.5], [0.5, 1.1]])
 def _measured(frame, x, y, expected, bad=None, top=np.inf, mean=None, half=6):
     bad = np.zeros(frame.shape, bool) if bad is None else bad
     mean = np.full(frame.shape, 2.0, np.float32) if mean is None else mean
-    out = np.zeros((len(x), 8))
+    out = np.zeros((len(x), 10))
     owner = _owned(frame.shape, x, y, half)
     cov = np.tile([COV[0, 0], COV[0, 1], COV[1, 1]], (len(x), 1))
-    measure(frame, mean, bad, owner, x, y, cov, expected, half, half + 6, 1.0, top, out)
+    shape = gaussian_shape()
+    measure(frame, mean, bad, owner, x, y, cov, shape, expected, half, half + 6, 1.0, 1.0, 0.0, top, out)
     return out
 
 
@@ -79,6 +80,14 @@ def test_sums_and_fits_are_unbiased_and_as_uncertain_as_stated(counts):
     # the fit is the sharper of the two, and much so for weak spots
     assert fit.std() < (0.8 if counts < 50 else 1.02) * out[:, 0].std()
     assert out[:, 4] == pytest.approx(np.ones(len(x)), abs=0.02)
+
+
+@pytest.mark.parametrize("counts", [10.0, 300.0])
+def test_without_noise_the_fit_is_exact(counts):
+    frame = 2.0 + counts * _gaussian((40, 40), 20.3, 19.6, COV)
+    out = _measured(frame, np.array([20.3]), np.array([19.6]), np.array([counts]))
+    assert out[0, 2] / out[0, 3] == pytest.approx(counts, rel=0.005)
+    assert out[0, 0] == pytest.approx(counts, rel=0.005)
 
 
 def test_the_background_is_scaled_to_the_frame():

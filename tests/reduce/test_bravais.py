@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from credo.model import Cell
+from credo.physics.ewald import allowed_by_centring
 from credo.physics.symmetry import LAUE_CLASSES, laue_rotations, primitive_basis
 from credo.reduce.bravais import settings_of
 from credo.reduce.lattice import reduced
@@ -42,6 +43,23 @@ def test_every_bravais_type_is_recognised_first(bravais, seed):
     assert best.laue_group in LAUE_CLASSES
     # triclinic is always there, as the last resort
     assert settings[-1].bravais == "aP"
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("cell", "centring"), [*CASES.values(), ((10, 10, 8, 90, 90, 120), "R"), ((12, 12, 40, 90, 90, 120), "R")]
+)
+def test_all_nodes_obey_the_centring_on_the_conventional_axes(cell, centring, seed):
+    start = reduced((Cell(*cell).O @ primitive_basis(centring)).T)
+    # any of the equally short bases may come from indexing
+    rng = np.random.default_rng(seed)
+    start = start[rng.permutation(3)] * rng.choice([-1, 1], (3, 1))
+    basis = Cell.from_vectors(start if np.linalg.det(start) > 0 else -start)
+    nodes = np.random.default_rng(9).integers(-5, 6, (200, 3))
+    for setting in settings_of(basis)[:4]:
+        h = nodes @ setting.transform
+        assert h == pytest.approx(np.rint(h), abs=1e-9)
+        assert allowed_by_centring(np.rint(h).astype(int), setting.centring).all()
 
 
 @pytest.mark.parametrize("bravais", list(CASES))
