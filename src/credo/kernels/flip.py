@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["FLOATING", "MISSING", "OBSERVED", "OUTSIDE", "WEAK", "eliminate_low_density", "flip", "impose_moduli"]
+__all__ = [
+    "FLOATING",
+    "MISSING",
+    "OBSERVED",
+    "OUTSIDE",
+    "WEAK",
+    "add_at",
+    "eliminate_low_density",
+    "flip",
+    "impose_moduli",
+]
 
 #: What is known of a point of the half-complex transform.
 OUTSIDE, OBSERVED, WEAK, MISSING, FLOATING = 0, 1, 2, 3, 4
@@ -74,3 +84,11 @@ def impose_moduli(
             g[i] = complex(-v.imag, v.real)
         elif st == MISSING:
             g[i] = g[i] * keep_missing
+
+
+@njit(cache=True)
+def add_at(series: np.ndarray, hkl: np.ndarray, values: np.ndarray, shape: tuple[int, int, int]) -> None:
+    """Add values (n,) complex to a flat C-ordered array of ``shape`` at indices (n, 3), taken modulo the shape."""
+    nx, ny, nz = shape
+    for n in range(len(hkl)):
+        series[((hkl[n, 0] % nx) * ny + hkl[n, 1] % ny) * nz + hkl[n, 2] % nz] += values[n]

@@ -17,7 +17,8 @@ __all__ = ["PhasingData", "normalise"]
 class PhasingData:
     """What phasing works on. ``cell``: primitive; ``basis`` P (3, 3): its columns on the given axes;
     ``hkl`` (n, 3): all of P1's half sphere that was measured, on the primitive basis; ``e`` (n,): |E|;
-    ``i_over_sigma`` (n,); ``unique`` (n,): which merged reflection each came from; ``d_min`` [Å]."""
+    ``i_over_sigma`` (n,); ``unique`` (n,): which merged reflection each came from; ``d_min`` [Å];
+    ``merged``: indices (m, 3) on the conventional axes, intensity (m,) and sigma (m,)."""
 
     cell: Cell
     basis: np.ndarray
@@ -28,6 +29,7 @@ class PhasingData:
     unique: np.ndarray
     rotations: np.ndarray
     d_min: float
+    merged: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def normalise(
@@ -62,7 +64,7 @@ def normalise(
     pcell = cell.reindexed(p)
     return PhasingData(
         pcell, p, whole, np.sqrt(i_true / mean)[parent], np.sqrt(i_true)[parent], (i / s)[parent], parent,
-        np.rint(np.linalg.inv(p) @ rotations @ p).astype(int), float(d.min()),
+        np.rint(np.linalg.inv(p) @ rotations @ p).astype(int), float(d.min()), (unique, i, s),
     )  # fmt: skip
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
-from credo.kernels.flip import FLOATING, MISSING, OBSERVED, OUTSIDE, WEAK, eliminate_low_density, flip, impose_moduli
+from credo.kernels.flip import (
+    FLOATING, MISSING, OBSERVED, OUTSIDE, WEAK, add_at, eliminate_low_density, flip, impose_moduli,
+)  # fmt: skip
 from credo.kernels.peaks import map_peaks
 from credo.solve.normalise import PhasingData
 
@@ -112,7 +114,9 @@ def _pose(data: PhasingData, recipe: Recipe, settings: PhasingSettings) -> _Prob
     return _Problem(shape, modulus, status)
 
 
-def run_trial(problem: _Problem, settings: PhasingSettings, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def run_trial(
+    problem: _Problem, settings: PhasingSettings, rng: np.random.Generator, threshold: float = 1.1
+) -> tuple[np.ndarray, np.ndarray]:
     """Random phases to a phased map: returns the flat half-complex transform and the map, float32."""
     shape, half = problem.shape, (*problem.shape[:2], problem.shape[2] // 2 + 1)
     phase = rng.random(len(problem.status), dtype=np.float32) * np.float32(2 * np.pi)
@@ -123,7 +127,7 @@ def run_trial(problem: _Problem, settings: PhasingSettings, rng: np.random.Gener
         flat = rho.reshape(-1)
         flipping = n < settings.iterations
         if flipping:
-            flip(flat, 1.1)
+            flip(flat, threshold)
         else:
             eliminate_low_density(flat, 0.4)
         g = scipy.fft.rfftn(rho, overwrite_x=True).reshape(-1)
@@ -142,7 +146,7 @@ def trials(
     while True:
         recipe = RECIPES[number % len(RECIPES)]
         problem = posed.setdefault(recipe, _pose(data, recipe, settings)) if recipe not in posed else posed[recipe]
-        g, rho = run_trial(problem, settings, np.random.default_rng([seed, number]))
+        g, rho = run_trial(problem, settings, np.random.default_rng([seed, number]), recipe.threshold)
         phased = transform_at(data.hkl, g, problem.shape)
         yield Trial(
             number, phased, rho,
@@ -178,21 +182,30 @@ def operator_agreement(data: PhasingData, g: np.ndarray, most: int = 1500) -> fl
     full, values = friedel_pairs(data.hkl, g)
     lookup = Lookup(full)
     strong = np.argsort(-np.abs(values))[:most]
-    shape = tuple(scipy.fft.next_fast_len(int(4 * np.abs(full[:, i]).max() + 4)) for i in range(3))
+    shape = tuple(scipy.fft.next_fast_len(int(3 * np.abs(full[:, i]).max() + 3)) for i in range(3))
     best = 0.0
-    for r in data.rotations:
-        if np.array_equal(r, np.eye(3)):
-            continue
+    for r in _some_rotations(data.rotations):
         j = lookup(full[strong] @ r)
         ok = j >= 0
         h, c = full[strong][ok], values[strong][ok].conj() * values[j[ok]]
         if len(h) < 10:
             continue
-        series = np.zeros(shape, dtype=np.complex64)
-        np.add.at(series, tuple((h % shape).T), c)
-        peak = float(scipy.fft.ifftn(series).real.max()) * series.size / float(np.abs(c).sum())
-        best = max(best, peak)
+        series = np.zeros(int(np.prod(shape)), dtype=np.complex64)
+        add_at(series, h, c, shape)
+        peak = float(scipy.fft.ifftn(series.reshape(shape), overwrite_x=True).real.max()) * series.size
+        best = max(best, peak / float(np.abs(c).sum()))
     return best
+
+
+def _some_rotations(rotations: np.ndarray, most: int = 9) -> list[np.ndarray]:
+    """Not the identity, one of each pair R and R⁻¹, at most ``most``, evenly taken."""
+    kept: dict[bytes, np.ndarray] = {}
+    for r in rotations:
+        inverse = np.rint(np.linalg.inv(r)).astype(r.dtype)
+        if not np.array_equal(r, np.eye(3)) and inverse.tobytes() not in kept:
+            kept[r.tobytes()] = r
+    every = list(kept.values())
+    return [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).astype(int))]
 
 
 def friedel_pairs(hkl: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.fft
 from scipy.optimize import minimize
 
+from credo.kernels.flip import add_at
 from credo.physics.symmetry import Operations, group_operations, laue_rotations
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import Lookup, friedel_pairs
@@ -84,36 +85,56 @@ def rank_groups(
     pairs = _PhasePairs(data, g, most)
     lengths = np.array(data.cell.lengths)
     shape = tuple(scipy.fft.next_fast_len(max(8, int(np.ceil(a * per_d / data.d_min)))) for a in lengths)
-    fits = []
-    for group in compatible_groups(laue_group, centring):
-        ops = group_operations(group).on_basis(data.basis)
-        fits.append(_fit_origin(group, ops, pairs, shape))
+    fits = [
+        _best_origin(group, group_operations(group).on_basis(data.basis), pairs, shape)
+        for group in compatible_groups(laue_group, centring)
+    ]
+    # an origin off the grid's points loses at most a third: only what may still win is refined
+    bound = 0.6 * max((f.worst for f in fits), default=0.0)
+    fits = [_refine_origin(f, pairs) if f.worst >= bound else f for f in fits]
     return sorted(fits, key=lambda f: (-round(f.agreement, 3), -f.order))
 
 
-def _fit_origin(group: gemmi.SpaceGroup, ops: Operations, pairs: _PhasePairs, shape: tuple[int, ...]) -> GroupFit:
-    terms = [
+def _terms(ops: Operations, pairs: _PhasePairs) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each operation but the identity: k = h(R − I) and the normalised terms whose sum over h is its agreement."""
+    return [
         (k, c * np.exp(-2j * np.pi * (h @ t)) / norm)
         for r, t in zip(ops.rot, ops.trans)
         if not np.array_equal(r, np.eye(3))
         for h, k, c, norm in [pairs(r)]
     ]
+
+
+def _best_origin(group: gemmi.SpaceGroup, ops: Operations, pairs: _PhasePairs, shape: tuple[int, int, int]) -> GroupFit:
+    """The best origin on the points of a grid."""
+    terms = _terms(ops, pairs)
     if not terms:
         return GroupFit(group, ops, np.zeros(3), 0.5, 0.5)
+    series = np.zeros(int(np.prod(shape)), dtype=np.complex64)
+    for k, c in terms:
+        add_at(series, k, c, shape)
+    score = scipy.fft.ifftn(series.reshape(shape), overwrite_x=True).real
+    return _judged(group, ops, terms, np.array(np.unravel_index(int(np.argmax(score)), shape)) / shape)
+
+
+def _refine_origin(fit: GroupFit, pairs: _PhasePairs) -> GroupFit:
+    """The same between the points of the grid."""
+    terms = _terms(fit.operations, pairs)
+    if not terms:
+        return fit
     k = np.concatenate([t[0] for t in terms])
     c = np.concatenate([t[1] for t in terms])
-    flat = np.ravel_multi_index(tuple((k % shape).T), shape)
-    size = int(np.prod(shape))
-    series = np.bincount(flat, c.real, size) + 1j * np.bincount(flat, c.imag, size)
-    score = scipy.fft.ifftn(series.reshape(shape).astype(np.complex64)).real
-    start = np.array(np.unravel_index(int(np.argmax(score)), shape)) / shape
 
     def negative(s: np.ndarray) -> tuple[float, np.ndarray]:
         wave = c * np.exp(2j * np.pi * (k @ s))
         return -float(wave.real.sum()), 2 * np.pi * (wave.imag @ k)
 
-    shift = minimize(negative, start, jac=True, method="BFGS", options={"maxiter": 12}).x
-    each = [float((ct * np.exp(2j * np.pi * (kt @ shift))).real.sum()) for kt, ct in terms]
+    shift = minimize(negative, fit.shift, jac=True, method="BFGS", options={"maxiter": 12}).x
+    return _judged(fit.group, fit.operations, terms, shift)
+
+
+def _judged(group, ops, terms, shift: np.ndarray) -> GroupFit:
+    each = [float((c * np.exp(2j * np.pi * (k @ shift))).real.sum()) for k, c in terms]
     return GroupFit(group, ops, shift % 1.0, float(np.mean(each)), float(np.min(each)))
 
 

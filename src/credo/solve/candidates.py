@@ -1,0 +1,119 @@
+"""From one phased trial to space-group candidates with sites: each judged by how point atoms explain |E|."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from credo.solve.normalise import PhasingData
+from credo.solve.recycle import Sites, recycle, sites_of_map
+from credo.solve.space_group import GroupFit, rank_groups
+
+__all__ = ["Candidate", "ORDER_REWARD", "candidates_of", "same_operations"]
+
+#: A subgroup of index 2 has twice the sites and fits better by about this much in R (facts/structure-solution.md 2.1).
+ORDER_REWARD = 0.055
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A space group with its sites. ``r_e`` and ``cc_e``: R and correlation of |E| with point atoms."""
+
+    fit: GroupFit
+    sites: Sites
+    phases: np.ndarray
+    r_e: float
+    cc_e: float
+
+    @property
+    def score(self) -> float:
+        """R − 0.055 log2(order): the lowest is the best."""
+        return self.r_e - ORDER_REWARD * float(np.log2(self.fit.order))
+
+
+def candidates_of(
+    data: PhasingData, transform: np.ndarray, laue_group: str, centring: str, n_atoms: float, most: int = 8
+) -> list[Candidate]:
+    """Candidates by rising score. transform (n,): P1 phases at ``data.hkl``; ``n_atoms`` in the primitive cell."""
+    first = _judge_all(data, transform, rank_groups(data, transform, laue_group, centring), n_atoms, most)
+    if not first:
+        return []
+    # with the phases of the best group, supergroups that the P1 phases were too coarse for show themselves
+    best = first[0]
+    higher = [
+        f
+        for f in rank_groups(data, best.phases, laue_group, centring)
+        if f.order > best.fit.order and f.worst > 0.75 and f.symbol not in {c.fit.symbol for c in first}
+    ]
+    second = _judge_all(data, best.phases, higher, n_atoms, 3) if higher else []
+    return sorted([*first, *second], key=lambda c: c.score)
+
+
+def _judge_all(
+    data: PhasingData, transform: np.ndarray, fits: list[GroupFit], n_atoms: float, most: int
+) -> list[Candidate]:
+    if not fits:
+        return []
+    top = max(f.worst for f in fits)
+    likely = [f for f in fits if f.worst >= 0.55 * top]
+    # the higher the order, the more an equal agreement means
+    likely.sort(key=lambda f: -(f.agreement + 0.03 * np.log2(f.order)))
+    chosen: list[GroupFit] = []
+    for fit in likely:
+        if len(chosen) < most and not any(same_operations(fit, other) for other in chosen):
+            chosen.append(fit)
+    return sorted((_judge(data, transform, f, n_atoms) for f in chosen), key=lambda c: c.score)
+
+
+def _judge(data: PhasingData, transform: np.ndarray, fit: GroupFit, n_atoms: float) -> Candidate:
+    phases, rho = recycle(data, transform, fit)
+    sites = sites_of_map(data, rho, fit, max(4, round(1.15 * n_atoms)))
+    if len(sites.xyz) == 0:
+        return Candidate(fit, sites, phases, 1.0, 0.0)
+    sites, cc = _enough_sites(data, sites, fit)
+    calc = np.abs(_point_factors(data, sites, fit).sum(axis=1))
+    scale = float(calc @ data.e / max(calc @ calc, 1e-30))
+    strong = data.i_over_sigma > 2
+    if strong.sum() < 10:
+        strong = data.e >= np.quantile(data.e, 0.5)
+    r = float(np.abs(scale * calc - data.e)[strong].sum() / data.e[strong].sum())
+    return Candidate(fit, sites, phases, r, cc)
+
+
+def _point_factors(data: PhasingData, sites: Sites, fit: GroupFit) -> np.ndarray:
+    """(n, sites): each site's contribution to the structure factor of point atoms."""
+    weight = sites.height * sites.multiplicity / len(fit.operations)
+    out = np.zeros((len(data.hkl), len(sites.xyz)), dtype=np.complex64)
+    for r, t in zip(fit.operations.rot, fit.operations.trans):
+        phase = (data.hkl @ ((sites.xyz @ r.T + t).T)).astype(np.float32)
+        out += np.exp(np.complex64(2j * np.pi) * (phase - np.rint(phase)))
+    return out * weight.astype(np.float32)
+
+
+def _enough_sites(data: PhasingData, sites: Sites, fit: GroupFit) -> tuple[Sites, float]:
+    """The fewest of the highest sites that explain |E| about as well as any number of them."""
+    strong = np.argsort(-data.e)[:3000]
+    part = PhasingData(
+        data.cell, data.basis, data.hkl[strong], data.e[strong], data.f[strong], data.i_over_sigma[strong],
+        data.unique[strong], data.rotations, data.d_min, data.merged,
+    )  # fmt: skip
+    total = np.abs(np.cumsum(_point_factors(part, sites, fit), axis=1))
+    e = part.e - part.e.mean()
+    total -= total.mean(axis=0)
+    cc = e @ total / np.sqrt(np.maximum((e @ e) * np.einsum("ij,ij->j", total, total), 1e-30))
+    n = int(np.argmax(cc >= cc.max() - 0.004)) + 1
+    return Sites(sites.xyz[:n], sites.height[:n], sites.multiplicity[:n]), float(cc[n - 1])
+
+
+def same_operations(a: GroupFit, b: GroupFit, tolerance: float = 0.03) -> bool:
+    """Whether two fits are one group in two settings that differ by their origin only."""
+    if a.group.number != b.group.number or a.order != b.order:
+        return False
+    first, second = (
+        {r.tobytes(): t + s.shift - r @ s.shift for r, t in zip(s.operations.rot, s.operations.trans)} for s in (a, b)
+    )
+    if first.keys() != second.keys():
+        return False
+    gap = np.array([first[k] - second[k] for k in first])
+    return bool(np.abs(gap - np.rint(gap)).max() < tolerance)

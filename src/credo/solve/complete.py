@@ -1,0 +1,126 @@
+"""From sites to a refined structure: elements, isotropic least squares, missing atoms added and false ones dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+
+from credo.model import Cell, CredoError, Structure
+from credo.physics.symmetry import group_operations
+from credo.solve.candidates import Candidate
+from credo.solve.elements import assign_elements
+from credo.solve.fourier import difference_peaks
+from credo.solve.least_squares import FitState, LeastSquaresSettings, Observed, atoms_from_sites, fit_structure
+from credo.solve.normalise import PhasingData
+
+__all__ = ["Completed", "complete", "observed_in"]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A candidate after least squares; ``fit`` is None, with the reason, where it could not be refined."""
+
+    candidate: Candidate
+    structure: Structure
+    fit: FitState | None
+    reason: str = ""
+
+
+def observed_in(data: PhasingData, group: gemmi.SpaceGroup) -> Observed:
+    """The merged data without what the group forbids."""
+    hkl, i, s = data.merged
+    keep = ~group.operations().systematic_absences(hkl)
+    return Observed(hkl[keep], i[keep], s[keep])
+
+
+def complete(
+    data: PhasingData,
+    cell: Cell,
+    candidate: Candidate,
+    formula: dict[str, float],
+    wavelength: float,
+    n_atoms: float,
+    rounds: int = 2,
+    cycles: int = 6,
+) -> Completed:
+    """cell: conventional. Rounds of least squares, each followed by dropping atoms that melt and adding peaks."""
+    sites = candidate.sites
+    structure = _named(cell, candidate, sites.xyz @ data.basis.T, sites.height, sites.multiplicity, formula)
+    observed = observed_in(data, candidate.fit.group)
+    settings = LeastSquaresSettings(cycles=cycles, weight_a=0.2)
+    fit = None
+    for n in range(rounds + 1):
+        try:
+            fit = fit_structure(structure, observed, wavelength, settings)
+        except CredoError as error:
+            return Completed(candidate, structure, None, error.reason)
+        structure = fit.structure
+        if n == rounds:
+            break
+        kept = _without_false_atoms(structure)
+        more = _with_missing_atoms(kept, fit, observed, formula, n_atoms * _cells(data))
+        if len(more.atoms) == len(structure.atoms) and len(kept.atoms) == len(structure.atoms):
+            break
+        structure = more
+    return Completed(candidate, structure, fit)
+
+
+def _cells(data: PhasingData) -> float:
+    """Primitive cells in the conventional one."""
+    return float(np.rint(1 / np.linalg.det(data.basis)))
+
+
+def _named(cell: Cell, candidate: Candidate, xyz, height, multiplicity, formula) -> Structure:
+    nearest = nearest_distances(xyz, candidate.fit.group, cell)
+    elements = assign_elements(height, multiplicity, formula, nearest)
+    return Structure(cell, candidate.fit.symbol, atoms_from_sites(xyz, elements, u_iso=0.02))
+
+
+def nearest_distances(xyz: np.ndarray, group: gemmi.SpaceGroup, cell: Cell, own: float = 0.7) -> np.ndarray:
+    """(n,) [Å]: the next atom of the crystal, images of the site nearer than ``own`` not counted."""
+    ops = group_operations(group)
+    centrings = np.array(list(group.operations().cen_ops), dtype=float) / gemmi.Op.DEN
+    images = (np.einsum("rij,nj->nri", ops.rot, xyz) + ops.trans)[:, :, None] + centrings
+    images = images.reshape(-1, 3)
+    out = np.full(len(xyz), np.inf)
+    around = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    for i, x in enumerate(xyz):
+        gap = images - x
+        gap = ((gap - np.rint(gap))[:, None] + around).reshape(-1, 3)
+        d = np.sqrt(np.einsum("ij,jk,ik->i", gap, cell.metric, gap))
+        d = d[d > own]
+        out[i] = d.min() if len(d) else np.inf
+    return out
+
+
+def _without_false_atoms(structure: Structure, most: float = 0.18) -> Structure:
+    """Drops atoms whose displacement says that nothing is there: far above the others', and above ``most`` [Å²]."""
+    u = np.array([a.u_iso for a in structure.atoms])
+    limit = max(most, 5 * float(np.median(u)))
+    keep = tuple(a for a in structure.atoms if a.u_iso < limit)
+    return structure.replace(atoms=keep) if len(keep) >= 1 else structure
+
+
+def _with_missing_atoms(structure: Structure, fit: FitState, observed: Observed, formula, n_atoms: float) -> Structure:
+    """Adds difference peaks as strong as half a typical atom, up to a tenth more atoms than expected."""
+    group = gemmi.SpaceGroup(structure.space_group)
+    ops = group_operations(group)
+    order = len(ops) * len(list(group.operations().cen_ops))
+    room = 1.1 * n_atoms - order * sum(0.7 for _ in structure.atoms)
+    if room < 1:
+        return structure
+    peaks = difference_peaks(structure, fit, observed, most=12)
+    light = _lightest(structure, formula)
+    atoms = list(structure.atoms)
+    for p in peaks:
+        if p.height < 0.45 * p.typical or p.nearest < 1.05:
+            continue
+        atoms.append(atoms_from_sites(p.xyz[None], [light])[0].replace(label=f"{light}{len(atoms) + 1}"))
+    return structure.replace(atoms=tuple(atoms))
+
+
+def _lightest(structure: Structure, formula: dict[str, float]) -> str:
+    names = [e for e in (formula or {a.element: 1 for a in structure.atoms}) if e not in ("H", "D")]
+    return min(names, key=lambda e: gemmi.Element(e).atomic_number)

@@ -1,0 +1,52 @@
+"""What the crystal is made of: chemical formulae, and how many atoms a volume holds."""
+
+from __future__ import annotations
+
+import re
+
+import gemmi
+import numpy as np
+
+from credo.model import UnreadableInput
+
+__all__ = ["expected_atoms", "light_and_heavy", "parse_formula"]
+
+#: Volume per atom that is not hydrogen [Å³] in organic crystals (18, Kempster & Lipson) and in oxides (about 12).
+ORGANIC, OXIDE = 18.0, 12.0
+
+
+def parse_formula(text: str | None) -> dict[str, float]:
+    """``"Ca3 Al2 Si3 O12"`` or ``"C19H22N2O"`` as element -> number, hydrogen included; empty for None."""
+    if not text or not text.strip():
+        return {}
+    if re.sub(r"[A-Z][a-z]?\d*\.?\d*|[\s,;]+", "", text):
+        raise UnreadableInput(f"{text!r} is not a chemical formula", 'write elements and numbers: "Ca3 Al2 Si3 O12"')
+    found: dict[str, float] = {}
+    for element, number in re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", text):
+        kind = gemmi.Element(element)
+        if kind.atomic_number == 0 or kind.c4322 is None:
+            raise UnreadableInput(f"{element!r} in {text!r} is not an element with electron scattering factors")
+        found[element] = found.get(element, 0.0) + (float(number) if number else 1.0)
+    return {e: n for e, n in found.items() if n > 0}
+
+
+def expected_atoms(volume: float, formula: dict[str, float]) -> float:
+    """Atoms but hydrogen in a volume [Å³]: 18 Å³ each in organics, 12 in inorganics, 15 if nothing is known."""
+    heavy = {e: n for e, n in formula.items() if e not in ("H", "D")}
+    if not heavy:
+        return volume / 15.0
+    return volume / (ORGANIC if heavy.get("C", 0) >= 0.3 * sum(heavy.values()) else OXIDE)
+
+
+def light_and_heavy(formula: dict[str, float]) -> list[tuple[str, float]]:
+    """(element, share of the atoms that are not hydrogen), heaviest first."""
+    heavy = {e: n for e, n in formula.items() if e not in ("H", "D")}
+    total = sum(heavy.values())
+    order = sorted(heavy, key=lambda e: -gemmi.Element(e).atomic_number)
+    return [(e, heavy[e] / total) for e in order]
+
+
+def strength(element: str) -> float:
+    """How high a peak of this element stands in a map of normalised structure factors: f_e at sin θ/λ = 0.35 Å⁻¹."""
+    c = np.array(gemmi.Element(element).c4322.get_coefs())
+    return float(c[:5] @ np.exp(-c[5:] * 0.1225))
