@@ -5,7 +5,43 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["claim", "measure", "moments", "release"]
+__all__ = ["accumulate_free", "claim", "frame_level", "gaussian_shape", "measure", "moments", "release"]
+
+#: Profiles end at this Mahalanobis distance squared, 3.5 σ of a Gaussian.
+REACH2 = 12.25
+
+
+def gaussian_shape(n: int = 65) -> np.ndarray:
+    """exp(−r²/2) at ``n`` equal steps of r² from 0 to REACH2: the profile shape that :func:`measure` looks up."""
+    return np.exp(-0.5 * np.linspace(0, REACH2, n)) / (1 - np.exp(-0.5 * REACH2))
+
+
+@njit(cache=True, fastmath=True)
+def accumulate_free(
+    frame: np.ndarray, owner: np.ndarray, limit: np.ndarray, total: np.ndarray, count: np.ndarray
+) -> None:
+    """Add the pixels that no spot claims and that are not above ``limit`` (ny, nx) to ``total``."""
+    for i in range(frame.shape[0]):
+        for j in range(frame.shape[1]):
+            v = np.float32(frame[i, j])
+            if owner[i, j] < 0 and v <= limit[i, j]:
+                total[i, j] += v
+                count[i, j] += 1
+
+
+@njit(cache=True, fastmath=True)
+def frame_level(frame: np.ndarray, mean: np.ndarray, bad: np.ndarray, gain: float, step: int) -> float:
+    """Σ frame / Σ mean over every ``step``-th pixel both ways, without what stands out."""
+    s = 0.0
+    m = 0.0
+    for i in range(step // 2, frame.shape[0], step):
+        for j in range(step // 2, frame.shape[1], step):
+            mu = mean[i, j]
+            v = np.float32(frame[i, j])
+            if not bad[i, j] and v <= mu + 4.5 * np.sqrt(gain * mu) + 2 * gain:
+                s += v
+                m += mu
+    return (s + 1.0) / (m + 1.0)
 
 
 @njit(cache=True, fastmath=True)
@@ -36,17 +72,20 @@ def release(x: np.ndarray, y: np.ndarray, half: int, owner: np.ndarray) -> None:
 @njit(cache=True, fastmath=True)
 def measure(
     frame: np.ndarray, mean: np.ndarray, bad: np.ndarray, owner: np.ndarray, x: np.ndarray, y: np.ndarray,
-    cov: np.ndarray, expected: np.ndarray, half: int, ring: int, gain: float, top: float, out: np.ndarray,
+    cov: np.ndarray, shape: np.ndarray, expected: np.ndarray, half: int, ring: int, gain: float, level: float,
+    firm: float, top: float, out: np.ndarray,
 ) -> None:  # fmt: skip
-    """Counts of each spot (x, y) on one frame, into ``out`` (n, 8).
+    """Counts of each spot (x, y) on one frame, into ``out`` (n, 10).
 
-    The background is ``mean`` times a factor from the free pixels within ``ring``. ``cov`` (n, 3): xx, xy, yy of the
-    Gaussian profile P [px²]. ``expected`` (n,): counts the spot should have on this frame; they set the weights
-    1/v, v = gain (b + expected P). Columns: Σ(c − b)/coverage, its variance, A = Σ P (c − b)/v, B = Σ P²/v,
-    coverage ΣP, mean background, and the first moments of c − b about (x, y) within the profile's core.
-    A spot with a pixel at ``top`` counts or more has coverage −1.
+    The background is ``mean`` times a factor: that of the free pixels within ``ring``, as far as their counts outweigh
+    ``firm`` counts at the frame's ``level``. ``cov`` (n, 3): xx, xy, yy of the profile P [px²], whose ``shape`` is
+    tabulated over Mahalanobis distance squared. ``expected`` (n,): counts the spot should have on this frame; they
+    set the weights 1/v, v = gain (b + expected P). Columns: Σ(c − b)/coverage, its variance, A = Σ P (c − b)/v,
+    B = Σ P²/v, coverage ΣP, mean background, the first moments of c − b about (x, y) within the profile's core, and
+    the free pixels' counts and Σ mean. A spot with a pixel at ``top`` counts or more has coverage −1.
     """
     ny, nx = frame.shape
+    fine = (len(shape) - 1) / REACH2
     for n in range(len(x)):
         i0, j0 = int(np.floor(y[n])), int(np.floor(x[n]))
         free = 0.0
@@ -63,8 +102,11 @@ def measure(
                     free += v
                     base += mu
                     seen += 1
-        factor = free / base if base > 0 and seen > 10 else 1.0
-        relative = gain * free / max(free, gain) ** 2 if seen > 10 else 1.0
+        if seen <= 10:
+            free = 0.0
+            base = 0.0
+        factor = (free + firm * level) / (base + firm) if base + firm > 0 else level
+        relative = gain / max(free + firm * level, gain)
         xx, xy, yy = cov[n, 0], cov[n, 1], cov[n, 2]
         det = xx * yy - xy * xy
         norm = 1.0 / (2 * np.pi * np.sqrt(det))
@@ -85,11 +127,13 @@ def measure(
                     continue
                 dx, dy = j + 0.5 - x[n], i + 0.5 - y[n]
                 r2 = (yy * dx * dx - 2 * xy * dx * dy + xx * dy * dy) / det
-                if r2 > 12.25:
+                if r2 >= REACH2:
                     continue
                 c = float(frame[i, j])
                 over = over or c >= top
-                p = norm * np.exp(-0.5 * r2)
+                t = r2 * fine
+                k = int(t)
+                p = norm * (shape[k] + (t - k) * (shape[k + 1] - shape[k]))
                 b = mean[i, j] * factor
                 e = c - b
                 v = gain * (b + expected[n] * p + 1e-3)
@@ -118,6 +162,8 @@ def measure(
         out[n, 7] = my
         # A must shrink with B so that A/B stays the estimate
         out[n, 2] *= out[n, 3] / b2
+        out[n, 8] = free
+        out[n, 9] = base
 
 
 @njit(cache=True, fastmath=True)

@@ -27,6 +27,8 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "intensity": ("f8", "counts", "background-subtracted intensity"),
     "sigma": ("f8", "counts", "standard uncertainty of intensity"),
     "background": ("f8", "counts/px", "local background"),
+    "intensity_sum": ("f8", "counts", "intensity by plain summation"),
+    "sigma_sum": ("f8", "counts", "standard uncertainty of intensity_sum"),
     "lattice": ("i4", "", "which crystal; -1: not indexed"),
     "x_calc": ("f8", "px", "predicted"),
     "y_calc": ("f8", "px", "predicted"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from credo.model import CannotDo, Experiment, Frames, Reflections, Report
 from credo.physics.ewald import predict
 from credo.reduce.background import Background, mean_background
-from credo.reduce.missets import recorded_shares
-from credo.reduce.partials import Partials, measure_partials, rocking_sigma_deg, visits
+from credo.reduce.partials import FreePixels, Partials, measure_partials, rocking_sigma_deg, visits
 from credo.reduce.profiles import SpotProfile, learn_profile
+from credo.reduce.rocking import Rocking, frame_scales, learn_rocking
 
 __all__ = ["IntegrateSettings", "integrate", "predict_all", "recentred", "resolution_limit"]
 
@@ -60,11 +60,13 @@ def integrate(
 ) -> tuple[Experiment, Reflections, Report]:
     """Integrated reflections, Lorentz-corrected, one row per crossing.
 
-    Two passes over the frames. The first sums; it tells how bright each reflection is, how wide its rocking curve and
-    where it really lies. The second fits the known shape, P over the pixels times p_f over the frames:
+    Two passes over the frames. The first tells the background between the spots, how bright each reflection and each
+    frame is, how wide the rocking curves are and where the spots really lie. The second fits the known shape, P over
+    the pixels times p_f over the frames:
     I = Σ pP(c − b)/v / Σ (pP)²/v with v = gain (b + I p P), which is summation for strong reflections and the optimum
     filter for weak ones. What gaps, scan ends, bad pixels and neighbours hide is made up for by Σ pP.
-    σ² = 1/Σ (pP)²/v, with the background's own uncertainty. Weights come from the model, not from the counts.
+    σ² = 1/Σ (pP)²/v, with the background's own uncertainty, times what frames without signal scatter beyond that.
+    Weights come from the model, not from the counts. ``intensity_sum`` is plain summation.
     """
     settings = settings or IntegrateSettings()
     if not experiment.crystals:
@@ -75,23 +77,96 @@ def integrate(
     predicted = predict_all(experiment, d_min)
     profile = learn_profile(experiment, frames, bad, spots, background) if spots is not None else SpotProfile()
     where = visits(experiment, predicted, most=settings.max_frames)
-    first = measure_partials(experiment, frames, bad, predicted, background, profile, where)
+    free = FreePixels(bad.shape)
+    first = measure_partials(experiment, frames, bad, predicted, background, profile, where, free=free)
+    background = free.background(background)
     predicted = recentred(experiment, predicted, first)
-    experiment = _with_rocking_width(experiment, predicted, first)
-    share = recorded_shares(experiment, predicted, first.row, first.frame)
-    bright = np.maximum(_combined(first.row, share, first.intensity, first.variance, len(predicted))[0], 0)
+    experiment, tail = learn_rocking(experiment, predicted, first)
+    rocking = Rocking(tail, np.ones(len(experiment.scan)))
+    share = rocking.shares(experiment, predicted, *where)
+    guess = _fitted(first, share, len(predicted))
+    rocking = replace(rocking, scale=frame_scales(first, share, guess[0], len(experiment.scan)))
+    seen = share * rocking.scale[first.frame]
+    expected = expected_counts(predicted, *_fitted(first, seen, len(predicted)))
     second = measure_partials(
-        experiment, frames, bad, predicted, background, profile, where, expected=bright[first.row] * share
-    )
-    table = _table(experiment, predicted, second, share, settings)
-    return experiment, table, _report(experiment, table, predicted, profile, second, share, d_min)
+        experiment, frames, bad, predicted, background, profile, where,
+        expected[first.row] * seen, _firmness(first, background.gain),
+    )  # fmt: skip
+    noise = noise_factor(second, seen, expected)
+    table = _table(experiment, predicted, second, share, seen, noise, settings)
+    report = _report(experiment, table, predicted, profile, second, share, d_min)
+    extra = {"rocking_tail": rocking.tail, "noise_factor": noise, "frame_scale_rms": float(np.std(rocking.scale))}
+    return experiment, table, report | Report(extra, (), {"frame_scale": rocking.scale})
 
 
-def _combined(row, share, intensity, variance, n) -> tuple[np.ndarray, np.ndarray]:
-    """I = Σ p I/σ² / Σ p²/σ² and its variance, per reflection (n,)."""
-    b = np.bincount(row, share**2 / variance, n)
-    a = np.bincount(row, share * intensity / variance, n)
-    return a / np.maximum(b, 1e-30), 1 / np.maximum(b, 1e-30)
+def _fitted(partials: Partials, share: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Profile-fitted counts of each reflection and their variance (n,)."""
+    a = np.bincount(partials.row, share * partials.fit_a, n)
+    b = np.maximum(np.bincount(partials.row, share**2 * partials.fit_b, n), 1e-30)
+    return a / b, 1 / b
+
+
+def expected_counts(predicted: Reflections, counts: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """What each reflection should hold (n,), given what was counted and how bright its neighbours in s² are.
+
+    The posterior mean under Wilson's acentric distribution (French & Wilson 1978): the measured counts where they are
+    certain, about the shell's mean where they are not, so that noise does not set its own weights and sigmas.
+    """
+    lorentz, out = predicted["lorentz"], np.zeros(len(predicted))
+    for k in np.unique(predicted["lattice"]):
+        mine = np.flatnonzero((predicted["lattice"] == k) & (variance < 1e20))
+        if not len(mine):
+            continue
+        # slivers of a reflection say nothing about the shell's mean but noise
+        sure = mine[variance[mine] < 4 * np.median(variance[mine])]
+        sure = sure[np.argsort(predicted["d"][sure], kind="stable")]
+        parts = np.array_split(sure, max(1, min(20, len(sure) // 50)))
+        s2 = np.array([np.mean(1 / predicted["d"][p] ** 2) for p in parts])
+        mean = np.array([np.sum(counts[p]) / np.sum(lorentz[p]) for p in parts])
+        esd = np.array([np.sqrt(np.sum(variance[p])) / np.sum(lorentz[p]) for p in parts])
+        mean = np.maximum(mean, esd)
+        log_mean = np.interp(1 / predicted["d"][mine] ** 2, s2[::-1], np.log(np.maximum(mean, 1e-12))[::-1])
+        prior = np.maximum(np.exp(log_mean) * lorentz[mine], 1e-9)
+        sigma = np.sqrt(variance[mine])
+        out[mine] = _truncated_mean(counts[mine] - variance[mine] / prior, sigma)
+    return out
+
+
+def _truncated_mean(mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Mean of a normal distribution (mu, sigma) cut off below nought: μ + σ φ(z)/Φ(z), z = μ/σ."""
+    from scipy.special import erfcx
+
+    # φ/Φ = √(2/π) / erfcx(−z/√2), which neither end overflows when z is held above −30
+    z = np.maximum(mu / sigma, -30.0)
+    with np.errstate(over="ignore"):
+        ratio = np.where(z > 8, 0.0, np.sqrt(2 / np.pi) / erfcx(-np.minimum(z, 8) / np.sqrt(2)))
+    return sigma * np.maximum(z + ratio, 1e-6)
+
+
+def _firmness(partials: Partials, gain: float) -> float:
+    """How many counts the frame's overall level is worth beside a spot's own surroundings.
+
+    The variance of ring over mean beyond counting noise says by how much the background departs from its mean in time.
+    """
+    fine = partials.ring_mean > 30
+    if fine.sum() < 100:
+        return 100.0
+    ratio2 = (partials.ring[fine] / partials.ring_mean[fine] - 1) ** 2
+    tau2 = float(np.median(ratio2) / 0.455 - np.median(gain / partials.ring_mean[fine]))
+    return float(gain / max(tau2, gain / 2000))
+
+
+def noise_factor(partials: Partials, share: np.ndarray, expected: np.ndarray, least: int = 300) -> float:
+    """By how much the variance of frames where nothing should be exceeds its model (1 where too few tell).
+
+    It takes up a wrong gain, electrons that light several pixels, and backgrounds that flicker.
+    """
+    idle = (share * expected[partials.row] * np.sqrt(partials.fit_b) < 0.1) & (partials.fit_b > 0)
+    idle &= partials.coverage > 0.8
+    if idle.sum() < least:
+        return 1.0
+    z2 = partials.fit_a[idle] ** 2 / partials.fit_b[idle]
+    return float(np.clip(np.median(z2) / 0.455, 0.3, 30.0))
 
 
 def recentred(experiment: Experiment, predicted: Reflections, partials: Partials) -> Reflections:
@@ -129,39 +204,6 @@ def _at_visit(experiment: Experiment, predicted: Reflections, partials: Partials
     return predicted[name][partials.row] + shift[:, k]
 
 
-def _with_rocking_width(experiment: Experiment, predicted: Reflections, partials: Partials) -> Experiment:
-    """The factor on the rocking width under which strong reflections' frames agree best with their shares."""
-    n = len(predicted)
-    total = np.bincount(partials.row, np.maximum(partials.intensity, 0), n)
-    noise = np.sqrt(np.bincount(partials.row, partials.variance, n))
-    speed_ok = rocking_sigma_deg(experiment, predicted) < 10 * np.median(np.abs(experiment.scan.width_deg))
-    noise = np.maximum(noise, 1e-9)
-    strong = np.flatnonzero((total > 25 * noise) & speed_ok)
-    if len(strong) < 15:
-        return experiment
-    strong = strong[np.argsort(-(total / noise)[strong], kind="stable")[:400]]
-    use = np.isin(partials.row, strong) & (partials.coverage > 0.5)
-    row, frame, i, v = (getattr(partials, k)[use] for k in ("row", "frame", "intensity", "variance"))
-
-    def misfit(log_factor: float) -> float:
-        share = recorded_shares(experiment, predicted, row, frame, float(np.exp(log_factor)))
-        model = _combined(row, share, i, np.ones_like(i), n)[0][row] * share
-        # relative to each reflection's own size, robustly: dynamical rocking curves are not Gaussian
-        z = (i - model) ** 2 / (v + (0.03 * total[row]) ** 2)
-        return float(np.log1p(z / 4).sum())
-
-    grid = np.log(np.array([0.4, 0.55, 0.7, 0.85, 1.0, 1.2, 1.45, 1.8, 2.3]))
-    best = int(np.argmin([misfit(g) for g in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    fine = np.linspace(low, high, 7)
-    factor = float(np.exp(fine[int(np.argmin([misfit(g) for g in fine]))]))
-    crystals = tuple(
-        c.replace(mosaicity_deg=c.mosaicity_deg * factor, shape_width=c.shape_width * factor)
-        for c in experiment.crystals
-    )
-    return experiment.replace(crystals=crystals)
-
-
 @dataclass(frozen=True)
 class _Sums:
     a: np.ndarray
@@ -171,19 +213,30 @@ class _Sums:
     background: np.ndarray
     overloaded: np.ndarray
     cc: np.ndarray
+    total: np.ndarray
+    spread: np.ndarray
 
 
-def _sums(predicted: Reflections, partials: Partials, share: np.ndarray) -> _Sums:
+def _sums(predicted: Reflections, partials: Partials, share: np.ndarray, seen: np.ndarray, noise: float) -> _Sums:
     n, row = len(predicted), partials.row
-    over = np.bincount(row, (partials.coverage < 0) & (share > 0.01), n) > 0
-    seen = partials.fit_b > 0
-    a = np.bincount(row, share * partials.fit_a, n)
-    b = np.bincount(row, share**2 * partials.fit_b, n)
-    partiality = np.bincount(row, share * seen, n)
-    weight = np.maximum(np.bincount(row, share, n), 1e-9)
-    coverage = np.bincount(row, share * np.abs(partials.coverage), n) / weight
-    background = np.bincount(row, share * partials.background, n) / weight
-    return _Sums(a, b, partiality, coverage, background, over, _correlation(row, share, partials.intensity, n))
+
+    def per(values: np.ndarray) -> np.ndarray:
+        return np.bincount(row, values, n)
+
+    over = per((partials.coverage < 0) & (share > 0.01)) > 0
+    weight = np.maximum(per(share), 1e-9)
+    core = (share > 0.003) & (partials.fit_b > 0)
+    return _Sums(
+        a=per(seen * partials.fit_a) / noise,
+        b=per(seen**2 * partials.fit_b) / noise,
+        partiality=per(share * (partials.fit_b > 0)),
+        coverage=per(share * np.abs(partials.coverage)) / weight,
+        background=per(share * partials.background) / weight,
+        overloaded=over,
+        cc=_correlation(row, seen, partials.intensity, n),
+        total=per(core * partials.intensity) / np.maximum(per(core * seen), 1e-9),
+        spread=np.sqrt(noise * per(core * partials.variance)) / np.maximum(per(core * seen), 1e-9),
+    )
 
 
 def _correlation(row: np.ndarray, x: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
@@ -197,8 +250,8 @@ def _correlation(row: np.ndarray, x: np.ndarray, y: np.ndarray, n: int) -> np.nd
         return np.where((k > 2) & (xx > 0) & (yy > 0), xy / np.sqrt(np.maximum(xx * yy, 1e-30)), 0.0)
 
 
-def _table(experiment, predicted, partials: Partials, share, settings: IntegrateSettings) -> Reflections:
-    s = _sums(predicted, partials, share)
+def _table(experiment, predicted, partials: Partials, share, seen, noise, settings: IntegrateSettings) -> Reflections:
+    s = _sums(predicted, partials, share, seen, noise)
     sigma_phi = rocking_sigma_deg(experiment, predicted)
     lasting = 5 * sigma_phi < settings.max_frames * float(np.median(np.abs(experiment.scan.width_deg)))
     keep = (s.b > 0) & (s.partiality > settings.min_partiality) & (s.coverage > settings.min_coverage) & lasting
@@ -208,7 +261,8 @@ def _table(experiment, predicted, partials: Partials, share, settings: Integrate
     return predicted.with_columns(
         intensity=counts / lorentz, sigma=sigma / lorentz, x_calc=predicted["x"], y_calc=predicted["y"],
         phi_calc=predicted["phi"], partiality=s.partiality, background=s.background, profile_cc=s.cc,
-        overlap=1 - s.coverage, cut=s.partiality < 0.95, overloaded=s.overloaded,
+        intensity_sum=s.total / lorentz, sigma_sum=s.spread / lorentz, overlap=1 - s.coverage,
+        cut=s.partiality < 0.95, overloaded=s.overloaded,
         scale=np.ones(len(predicted)), rejected=np.zeros(len(predicted), dtype=bool),
     ).select(keep)  # fmt: skip
 

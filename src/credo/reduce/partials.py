@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from credo.kernels.integrate import claim, measure, release
+from credo.kernels.integrate import accumulate_free, claim, frame_level, measure, release
 from credo.model import Experiment, Frames, Reflections
 from credo.physics.ewald import crossing_speed, scattering_vectors
-from credo.reduce.background import Background, mean_background
+from credo.reduce.background import Background, as_counts, mean_background
 from credo.reduce.profiles import SpotProfile
 
-__all__ = ["Partials", "measure_partials", "visits"]
+__all__ = ["FreePixels", "Partials", "measure_partials", "rocking_sigma_deg", "visits"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Partials:
 
     ``row``: of the predicted table; ``frame``: list index; ``intensity``, ``variance``: summed counts; ``x``, ``y``:
     centroid [px]; ``background`` [counts/px]; ``fit_a``, ``fit_b``: the profile fit's sums, whose ratio is the counts
-    and 1/fit_b their variance; ``coverage``: how much of the profile lay on good pixels, −1 when saturated.
+    and 1/fit_b their variance; ``coverage``: how much of the profile lay on good pixels, −1 when saturated. ``ring``:
+    counts of the free pixels around, ``ring_mean``: what the mean background at the frame's level makes them.
     """
 
     row: np.ndarray
@@ -34,9 +35,31 @@ class Partials:
     fit_a: np.ndarray
     fit_b: np.ndarray
     coverage: np.ndarray
+    ring: np.ndarray
+    ring_mean: np.ndarray
 
     def __len__(self) -> int:
         return len(self.row)
+
+
+class FreePixels:
+    """Sums in time of the pixels that no predicted spot claims: the background that spots do not lift."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.total = np.zeros(shape, dtype=np.float32)
+        self.count = np.zeros(shape, dtype=np.int32)
+
+    def background(self, old: Background, least: int = 20) -> Background:
+        """``old`` with its mean replaced where at least ``least`` frames were free."""
+        from scipy.ndimage import uniform_filter
+
+        seen = self.count >= least
+        mean = np.where(seen, self.total / np.maximum(self.count, 1) + old.pedestal, old.mean)
+        # where too few electrons were counted for a pixel's own mean, its neighbourhood's is blended in
+        own = np.clip(self.total / old.gain / 400, 0, 1)
+        wide = uniform_filter(mean, 3, mode="nearest")
+        mean = np.where(seen, own * mean + (1 - own) * wide, old.mean).astype(np.float32)
+        return replace(old, mean=mean)
 
 
 def visits(
@@ -82,11 +105,15 @@ def measure_partials(
     profile: SpotProfile | None = None,
     where: tuple[np.ndarray, np.ndarray] | None = None,
     expected: np.ndarray | None = None,
+    firm: float = 0.0,
+    free: FreePixels | None = None,
 ) -> Partials:
     """Measure each (row, frame) of ``where`` (default: :func:`visits`) at its predicted position.
 
     ``expected`` (n,): counts each visit should hold, for the weights of the profile fit; nought means a fit with
     background weights. Pixels are shared out to the nearest reflection of the frame, so neighbours do not leak.
+    ``firm``: counts that the frame's overall background level is worth beside a spot's own surroundings. ``free``
+    collects the pixels between the spots.
     """
     background = background or mean_background(frames)
     profile = profile or SpotProfile()
@@ -94,35 +121,53 @@ def measure_partials(
     expected = np.zeros(len(row)) if expected is None else expected
     scan, det = experiment.scan, experiment.detector
     x, y = _positions(experiment, predicted, row, frame)
-    reach = float(np.hypot(*det.shape)) / 2
-    half = profile.half(reach)
-    ring = half + 6
+    half = profile.half(float(np.hypot(*det.shape)) / 2)
     owner = np.full(bad.shape, -1, dtype=np.int32)
     near = np.zeros(bad.shape, dtype=np.float32)
-    out = np.zeros((len(row), 8))
-    cov = profile.covariance(np.stack([x, y], axis=1) - det.origin)
-    top = float(det.saturation) if det.saturation else np.inf
+    out, levels = np.zeros((len(row), 10)), np.ones(len(scan))
+    cov, shape = profile.covariance(np.stack([x, y], axis=1) - det.origin), np.array(profile.shape)
+    pedestal, gain = background.pedestal, background.gain
+    top = float(det.saturation) - pedestal if det.saturation else np.inf
     edges = np.searchsorted(frame, np.arange(len(scan) + 1))
-    mean = background.mean
+    mean = np.maximum(background.mean - np.float32(pedestal), 0)
+    limit = (mean + 4 * np.sqrt(gain * np.maximum(mean, 0.05)) + 2 * gain).astype(np.float32)
     for f in range(len(scan)):
         a, b = edges[f], edges[f + 1]
-        if a == b:
+        if a == b and free is None:
             continue
+        image = as_counts(frames[f], pedestal)
         claim(x[a:b], y[a:b], half, owner, near)
+        levels[f] = frame_level(image, mean, bad, gain, 4)
         measure(
-            frames[f], mean, bad, owner, x[a:b], y[a:b], cov[a:b], expected[a:b], half, ring, background.gain, top,
-            out[a:b],
+            image, mean, bad, owner, x[a:b], y[a:b], cov[a:b], shape, expected[a:b], half, half + 6, gain, levels[f],
+            firm, top, out[a:b],
         )  # fmt: skip
+        if free is not None:
+            accumulate_free(image, owner, limit, free.total, free.count)
         release(x[a:b], y[a:b], half, owner)
+    # neighbouring pixels that share an electron make sums noisier than single pixels
+    noisier = background.gain_sum / gain
     safe = np.where(out[:, 0] > 0, out[:, 0], np.inf)
     return Partials(
-        row, frame, out[:, 0], np.maximum(out[:, 1], 1e-9), x + np.clip(out[:, 6] / safe, -2, 2),
-        y + np.clip(out[:, 7] / safe, -2, 2), out[:, 5], out[:, 2], out[:, 3], out[:, 4],
+        row, frame, out[:, 0], np.maximum(out[:, 1] * noisier, 1e-9), x + np.clip(out[:, 6] / safe, -2, 2),
+        y + np.clip(out[:, 7] / safe, -2, 2), out[:, 5], out[:, 2] / noisier, out[:, 3] / noisier, out[:, 4],
+        out[:, 8], out[:, 9] * levels[frame],
     )  # fmt: skip
 
 
 def _positions(experiment: Experiment, predicted: Reflections, row: np.ndarray, frame: np.ndarray):
-    """Where each reflection lies on each frame (n,), (n,) [px]: at its crossing, moved with the frame's beam."""
+    """Where each reflection lies on each frame (n,), (n,) [px]: at its crossing, moved with the frame's beam and,
+    where frames are turned, with them."""
     scan = experiment.scan
     shift = scan.shift_at(np.arange(len(scan)) + 0.5)[frame] - scan.shift_at(predicted["frame"])[row]
+    if scan.misset_deg is not None:
+        shift = shift + _turned(experiment, predicted, row, frame)
     return predicted["x"][row] + shift[:, 0], predicted["y"][row] + shift[:, 1]
+
+
+def _turned(experiment: Experiment, predicted: Reflections, row: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """What the frames' missets move each reflection by (n, 2) [px]: only turns about the beam move it sideways."""
+    assert experiment.scan.misset_deg is not None
+    angle = np.radians(experiment.scan.misset_deg)[frame, 2]
+    arm = predicted.xy[row] - np.array(experiment.detector.origin) - experiment.scan.shift_at(predicted["frame"])[row]
+    return np.stack([-arm[:, 1] * angle, arm[:, 0] * angle], axis=1)
