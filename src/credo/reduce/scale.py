@@ -60,7 +60,7 @@ def scale_one(
     k, knots, values = _smooth_scale(phi, s2, i, s, group, len(unique), settings)
     i, s = i / k, s / k
     model = _error_model(i, s, group, len(unique))
-    s = model(s, _means(i, s, group, len(unique))[group])
+    s = model(s, _centres(i, s, group, len(unique))[group])
     out = _outliers(i, s, group, len(unique), settings.outlier)
     columns = {name: reflections[name].copy() for name in ("intensity", "sigma")}
     columns["scale"] = reflections["scale"].copy() if "scale" in reflections else np.ones(len(reflections))
@@ -90,6 +90,15 @@ def _usable(reflections: Reflections) -> np.ndarray:
 def _means(i: np.ndarray, s: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
     w = 1 / s**2
     return np.bincount(group, w * i, n) / np.bincount(group, w, n)
+
+
+def _centres(i: np.ndarray, s: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
+    """Medians of three or more equivalents, weighted means of fewer: what an outlier does not lift."""
+    order = np.lexsort((i, group))
+    count = np.bincount(group, minlength=n)
+    start = np.cumsum(count) - count
+    median = 0.5 * (i[order[start + (count - 1) // 2]] + i[order[start + count // 2]])
+    return np.where(count >= 3, median, _means(i, s, group, n))
 
 
 def _smooth_scale(phi, s2, i, s, group, n, settings: ScaleSettings):
@@ -151,11 +160,9 @@ def _error_model(i, s, group, n) -> ErrorModel:
         return float(np.sum(np.log(np.maximum(chi, 1e-3)) ** 2))
 
     best = min(
-
-            (misfit(a, b), a, b)
-            for a in (0.8, 1.0, 1.25, 1.6, 2.0, 2.6)
-            for b in (0, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.3)
-
+        (misfit(a, b), a, b)
+        for a in (0.8, 1.0, 1.25, 1.6, 2.0, 2.6)
+        for b in (0, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.3)
     )
     _, a, b = best
     for shrink in (1.12, 1.05):
@@ -168,10 +175,5 @@ def _error_model(i, s, group, n) -> ErrorModel:
 
 def _outliers(i, s, group, n, limit: float) -> np.ndarray:
     """Observations further than ``limit`` σ from the median of at least three equivalents."""
-    order = np.lexsort((i, group))
-    count = np.bincount(group, minlength=n)
-    start = np.cumsum(count) - count
-    middle = order[start + count // 2]
-    median = i[middle]
-    gap = np.abs(i - median[group])
-    return (count[group] >= 3) & (gap > limit * s)
+    gap = np.abs(i - _centres(i, s, group, n)[group])
+    return (np.bincount(group, minlength=n)[group] >= 3) & (gap > limit * s)
