@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from credo.model import Beam, Detector, Experiment, Goniometer, Scan
+from credo.kernels.rotation import rotation_from_vector
+from credo.model import Beam, Cell, Crystal, Detector, Experiment, Goniometer, Reflections, Scan
+from credo.physics.ewald import predict
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +74,32 @@ def dials() -> Callable[[str, list[str]], str]:
 
 def _has_dxtbx(program: Path) -> bool:
     return subprocess.run([str(program), "-c", "import dxtbx"], capture_output=True, timeout=120).returncode == 0
+
+
+@pytest.fixture
+def indexed() -> Callable[..., tuple[Experiment, Reflections]]:
+    """``indexed(gaps=True)``: an oblique triclinic crystal, its predicted reflections and made-up intensities."""
+
+    def make(d_min: float = 1.2, gaps: bool = False, n: int = 120) -> tuple[Experiment, Reflections]:
+        cell = Cell(7.1, 8.3, 10.9, 83.0, 97.0, 104.0, covariance=np.diag([1e-6, 2e-6, 3e-6, 1e-5, 2e-5, 3e-5]))
+        u = rotation_from_vector(np.array([0.4, -1.1, 0.7]))
+        scan = Scan.regular(n, -31.5, 0.4, first=3)
+        if gaps:
+            scan = scan.part(np.delete(np.arange(n), [5, 6, 60]))
+        experiment = Experiment(
+            beam=Beam(0.0250793),
+            detector=Detector((500, 520), 0.0041, (255.3, 248.9), pixel_size_mm=0.055, saturation=11810.0),
+            goniometer=Goniometer.in_plane(137.4, 0.6),
+            scan=scan,
+            crystals=(Crystal(cell, u, laue_group="-1", mosaicity_deg=0.17),),
+        )
+        r = predict(experiment, experiment.crystal, d_min)
+        rng = np.random.default_rng(1)
+        intensity = rng.exponential(300.0, len(r)) - 10
+        r = r.with_columns(
+            intensity=intensity, sigma=3 + np.sqrt(np.abs(intensity)), lattice=np.zeros(len(r), dtype=int),
+            x_calc=r["x"], y_calc=r["y"], phi_calc=r["phi"], x=r["x"] + rng.normal(0, 0.2, len(r)),
+        )  # fmt: skip
+        return experiment, r
+
+    return make

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["calculate", "calculate_with_derivatives"]
+__all__ = ["calculate", "calculate_with_derivatives", "point_factors"]
 
 _TWO_PI = 2 * np.pi
 
@@ -104,4 +104,30 @@ def calculate_with_derivatives(
                 for j in range(1, 6):
                     jac[n, 10 * i + 4 + j] = 0.0
         out[n] = complex(a, b)
+    return out
+
+
+@njit(cache=True, fastmath=True)
+def point_factors(
+    hkl: np.ndarray, rot: np.ndarray, trans: np.ndarray, xyz: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """(n, a) complex64: w Σ_ops exp(2πi h·(R x + t)) for indices (n, 3) and sites (a, 3) of weights (a,)."""
+    images = np.empty((len(xyz), len(rot), 3))
+    for i in range(len(xyz)):
+        for m in range(len(rot)):
+            for j in range(3):
+                images[i, m, j] = trans[m, j] + rot[m, j, 0] * xyz[i, 0] + rot[m, j, 1] * xyz[i, 1]
+                images[i, m, j] += rot[m, j, 2] * xyz[i, 2]
+    out = np.empty((len(hkl), len(xyz)), dtype=np.complex64)
+    for n in range(len(hkl)):
+        for i in range(len(xyz)):
+            a = np.float32(0.0)
+            b = np.float32(0.0)
+            for m in range(len(rot)):
+                x = hkl[n, 0] * images[i, m, 0] + hkl[n, 1] * images[i, m, 1] + hkl[n, 2] * images[i, m, 2]
+                # single precision is enough once whole turns are gone
+                turn = np.float32(_TWO_PI * (x - np.floor(x)))
+                a += np.cos(turn)
+                b += np.sin(turn)
+            out[n, i] = complex(a * weight[i], b * weight[i])
     return out

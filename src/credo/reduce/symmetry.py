@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.model import Experiment, Reflections, Report
-from credo.physics.symmetry import laue_rotations
+from credo.physics.symmetry import laue_rotations, unique_reflections
 from credo.reduce.bravais import closure, setting_of_group
 from credo.reduce.statistics import usable
 
@@ -21,7 +21,7 @@ class SymmetrySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     laue_group: str | None = Field(None, description="known Laue group (None: found)")
-    spread: float = Field(0.15, gt=0, description="how far a true operation's correlation may stray")
+    spread: float = Field(0.15, gt=0, description="how far from nought a false operation's correlation may stray")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,11 @@ def find_laue_group(
     main = usable(reflections)
     main = main.select(main["lattice"] == 0)
     hkl, e2 = _normalised(main, crystal)
-    operations = [_correlation(hkl, e2, r) for r in holohedry]
+    telling = _general(hkl, holohedry)
+    if telling.sum() > 100:
+        hkl, e2 = hkl[telling], e2[telling]
+    orbit = unique_reflections(hkl, holohedry)[1] if len(hkl) else np.empty(0, dtype=int)
+    operations = [_correlation(hkl, e2, r, orbit) for r in holohedry]
     identity = next(o for o in operations if np.array_equal(o.rotation, np.eye(3)))
     others = [o for o in operations if o is not identity]
     best_cc = float(np.clip(max([identity.cc if identity.n > 30 else 0.0, *(o.cc for o in others)]), 0.3, 0.98))
@@ -81,22 +85,36 @@ def _rotations_only(rotations: np.ndarray) -> np.ndarray:
 
 
 def _normalised(reflections: Reflections, crystal) -> tuple[np.ndarray, np.ndarray]:
-    """hkl (n, 3) and E² = I/⟨I⟩ of its shell (n,), the strongest clipped so that none rules the correlation."""
+    """hkl (n, 3) and E² = I/⟨I⟩ (n,), the strongest clipped so that none rules the correlation.
+
+    ⟨I⟩ is that of the reflections of like resolution on neighbouring frames, since data are not scaled yet: crystals
+    turn out of the beam, and fade.
+    """
     hkl, i = reflections.hkl, reflections["intensity"]
     s2 = 1 / crystal.cell.d_spacing(hkl) ** 2
-    shells = np.array_split(np.argsort(s2), max(1, min(15, len(i) // 80)))
     e2 = np.zeros(len(i))
     keep = np.zeros(len(i), dtype=bool)
-    for shell in shells:
-        mean = float(i[shell].mean())
-        signal = mean > 2 * float(np.median(reflections["sigma"][shell]))
-        if mean > 0 and signal:
-            e2[shell], keep[shell] = i[shell] / mean, True
+    wedges = np.array_split(np.argsort(reflections["phi"], kind="stable"), int(np.clip(len(i) / 300, 1, 20)))
+    for wedge in wedges:
+        for part in np.array_split(wedge[np.argsort(s2[wedge])], max(1, min(15, len(wedge) // 60))):
+            mean = float(i[part].mean()) if len(part) else 0.0
+            if mean > 0 and mean > 2 * float(np.median(reflections["sigma"][part])):
+                e2[part], keep[part] = i[part] / mean, True
     return hkl[keep], np.clip(e2[keep], -1, 8)
 
 
-def _correlation(hkl: np.ndarray, e2: np.ndarray, rotation: np.ndarray) -> _Operation:
-    """CC of E² over pairs (h, ±hR) of different observations."""
+def _general(hkl: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Mask (n,) of reflections that no rotation but the identity takes to ±h.
+
+    The others are equivalent to themselves, whatever the group, and would lift the correlations of false operations.
+    """
+    images = np.einsum("ni,rij->nrj", hkl, rotations)
+    own = np.all(images == hkl[:, None], axis=2) | np.all(images == -hkl[:, None], axis=2)
+    return own.sum(axis=1) == 1
+
+
+def _correlation(hkl: np.ndarray, e2: np.ndarray, rotation: np.ndarray, orbit: np.ndarray) -> _Operation:
+    """CC of E² over pairs (h, ±hR) of different observations; ``orbit`` (n,): which are equivalent in the lattice."""
     span = 4 * int(np.abs(hkl).max(initial=1)) + 3
     weights = np.array([span * span, span, 1])
     key = hkl @ weights
@@ -114,7 +132,8 @@ def _correlation(hkl: np.ndarray, e2: np.ndarray, rotation: np.ndarray) -> _Oper
     if len(a) < 5 or np.std(e2[a]) == 0 or np.std(e2[b]) == 0:
         return _Operation(rotation, 0.0, 0)
     both = np.concatenate([e2[a], e2[b]]), np.concatenate([e2[b], e2[a]])
-    return _Operation(rotation, float(np.corrcoef(*both)[0, 1]), len(a))
+    # equivalents of equivalents repeat each other: as many pairs count as there are orbits
+    return _Operation(rotation, float(np.corrcoef(*both)[0, 1]), len(np.unique(orbit[a])))
 
 
 def _subgroups(rotations: np.ndarray) -> list[np.ndarray]:
@@ -130,17 +149,17 @@ def _subgroups(rotations: np.ndarray) -> list[np.ndarray]:
 
 
 def _log_likelihood(group: np.ndarray, others: list[_Operation], cc: float, spread: float) -> float:
-    """Σ ln p(cc) with the group's rotations expected near ``cc`` and the rest near 0.1."""
+    """Σ ln p(cc) with the group's rotations expected at (0.8 ± 0.2) ``cc`` and the rest at 0 ± ``spread``."""
     inside = {r.tobytes() for r in group}
     total = 0.0
     for o in others:
         if o.n < 5:
             continue
-        sd2 = spread**2 + 1 / o.n
-        expected = 0.9 * cc if o.rotation.tobytes() in inside else 0.1 * cc
-        off = o.cc - expected
+        own = o.rotation.tobytes() in inside
+        sd2 = (0.2 * cc if own else spread) ** 2 + 1 / o.n
+        off = o.cc - (0.8 * cc if own else 0.0)
         # better agreement than expected is no evidence against
-        if (o.rotation.tobytes() in inside and off > 0) or (o.rotation.tobytes() not in inside and off < 0):
+        if (off > 0) == own:
             off = 0.0
         total -= 0.5 * off * off / sd2
     return total

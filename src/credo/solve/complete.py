@@ -27,6 +27,11 @@ class Completed:
     fit: FitState | None
     reason: str = ""
 
+    @property
+    def r1(self) -> float:
+        """R1 of the observed reflections, infinite where least squares failed."""
+        return self.fit.r1 if self.fit is not None else float("inf")
+
 
 def observed_in(data: PhasingData, group: gemmi.SpaceGroup) -> Observed:
     """The merged data without what the group forbids."""

@@ -31,9 +31,11 @@ def parse_formula(text: str | None) -> dict[str, float]:
 
 
 def expected_atoms(volume: float, formula: dict[str, float]) -> float:
-    """Atoms but hydrogen in a volume [Å³]: 18 Å³ each in organics, 12 in inorganics, 15 if nothing is known."""
+    """Atoms but hydrogen in a volume [Å³]: 18 Å³ each in organics, 12 in inorganics, 15 otherwise."""
     heavy = {e: n for e, n in formula.items() if e not in ("H", "D")}
     if not heavy:
+        return volume / 15.0
+    if set(heavy) <= {"Si", "Al", "P", "Ge", "O"}:  # a framework as often as a dense oxide
         return volume / 15.0
     return volume / (ORGANIC if heavy.get("C", 0) >= 0.3 * sum(heavy.values()) else OXIDE)
 

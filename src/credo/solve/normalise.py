@@ -48,7 +48,10 @@ def normalise(
     rotations = laue_rotations(laue_group)
     unique, group = unique_reflections(hkl[good], rotations)
     i, s = _weighted_mean(intensity[good], sigma[good], group, len(unique))
+    merged = (unique, i, s)
     d = cell.d_spacing(unique)
+    fine = d >= phasing_limit(cell, centring, d)
+    unique, i, s, d = unique[fine], i[fine], s[fine], d[fine]
     mean = _shell_mean(i, 1 / d**2)
     i_true = _posterior_mean(i, s, mean)
     p = primitive_basis(centring)
@@ -64,8 +67,16 @@ def normalise(
     pcell = cell.reindexed(p)
     return PhasingData(
         pcell, p, whole, np.sqrt(i_true / mean)[parent], np.sqrt(i_true)[parent], (i / s)[parent], parent,
-        np.rint(np.linalg.inv(p) @ rotations @ p).astype(int), float(d.min()), (unique, i, s),
+        np.rint(np.linalg.inv(p) @ rotations @ p).astype(int), float(d.min()), merged,
     )  # fmt: skip
+
+
+def phasing_limit(cell: Cell, centring: str, d: np.ndarray, enough: float = 0.8, fewest: int = 3000) -> float:
+    """Where phasing stops looking [Å]: atoms are resolved at ``enough`` and finer data only cost time, unless the cell
+    is so small that fewer than ``fewest`` reflections of the sphere would remain."""
+    volume = cell.volume * float(np.linalg.det(primitive_basis(centring)))
+    small = (4 / 3 * np.pi * volume / fewest) ** (1 / 3)
+    return float(max(d.min(), min(enough, small)))
 
 
 def _half_space(h: np.ndarray) -> np.ndarray:

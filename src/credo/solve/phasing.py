@@ -9,7 +9,15 @@ import numpy as np
 import scipy.fft
 
 from credo.kernels.flip import (
-    FLOATING, MISSING, OBSERVED, OUTSIDE, WEAK, add_at, eliminate_low_density, flip, impose_moduli,
+    FLOATING,
+    MISSING,
+    OBSERVED,
+    OUTSIDE,
+    WEAK,
+    add_at,
+    eliminate_low_density,
+    flip,
+    impose_moduli,
 )  # fmt: skip
 from credo.kernels.peaks import map_peaks
 from credo.solve.normalise import PhasingData

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
-from credo.kernels.flip import FLOATING, MISSING, OBSERVED, OUTSIDE, eliminate_low_density, impose_moduli
+from credo.kernels.flip import FLOATING, MISSING, OBSERVED, OUTSIDE, eliminate_low_density, flip, impose_moduli
 from credo.kernels.peaks import map_peaks
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import grid_shape, half_complex_index, transform_at
-from credo.solve.space_group import GroupFit, symmetrise
+from credo.solve.space_group import GroupFit, Symmetriser
 
-__all__ = ["Sites", "recycle", "sites_of_map"]
+__all__ = ["Sites", "absent_in", "recycle", "sites_of_map"]
 
 
 @dataclass(frozen=True)
@@ -27,37 +27,57 @@ class Sites:
 
 
 def recycle(
-    data: PhasingData, g: np.ndarray, fit: GroupFit, cycles: int = 12, per_d: float = 3.0
+    data: PhasingData, g: np.ndarray, fit: GroupFit, cycles: int = 12, per_d: float = 3.0, flipping: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Low-density elimination with the group's symmetry imposed each cycle.
+    """``flipping`` cycles of charge flipping, then ``cycles`` of low-density elimination, the symmetry imposed in each.
 
-    Returns the transform (n,) at ``data.hkl`` and the map, origin at the group's.
+    g (n,): P1 values, moved to the group's origin here. Returns the transform (n,) at ``data.hkl`` and the map.
     """
     shape = grid_shape(np.array(data.cell.lengths), data.d_min, per_d)
     half = (*shape[:2], shape[2] // 2 + 1)
-    modulus, status = _known(data, shape)
-    values = symmetrise(data, g, fit)
-    at_origin = GroupFit(fit.group, fit.operations, np.zeros(3), fit.agreement, fit.worst)
+    absent = absent_in(data, fit)
+    modulus, status = _known(data, shape, absent)
+    average = Symmetriser(data, fit)
+    values = average(average.moved(g))
+    # what dynamical scattering puts where the group allows nothing must not come into the map
+    e = np.where(absent, 0.0, data.e)
+    weak = e <= np.quantile(e, 0.3)
+    places = [(half_complex_index(h, shape), h is not data.hkl) for h in (data.hkl, -data.hkl)]
+    flat = np.zeros(int(np.prod(half)), dtype=np.complex64)
+    floating = (status == MISSING) | (status == FLOATING)
     rho = np.empty(0, dtype=np.float32)
-    for n in range(cycles):
-        phased = data.e * np.exp(1j * np.angle(values))
-        flat = np.zeros(int(np.prod(half)), dtype=np.complex64)
-        for h, v in ((data.hkl, phased), (-data.hkl, phased.conj())):
-            index, conj = half_complex_index(h, shape)
-            flat[index[~conj]] = v[~conj]
-        if n:
-            float_ = status == MISSING
-            flat[float_] = 0.9 * last[float_]  # noqa: F821 - set by the cycle before
+    for n in range(flipping + cycles + 1):
+        turned = np.exp(1j * np.angle(values))
+        phased = e * turned
+        if n < flipping:
+            phased = np.where(weak, 1j * values, phased)
+        for (index, conj), mate in places:
+            flat[index[~conj]] = (phased.conj() if mate else phased)[~conj]
         rho = scipy.fft.irfftn(flat.reshape(half), s=shape)
+        if n == flipping + cycles:
+            break
         work = rho.copy()
-        eliminate_low_density(work.reshape(-1), 0.4)
-        last = scipy.fft.rfftn(work).reshape(-1)
-        impose_moduli(last, modulus, status, 1.0, False)
-        values = symmetrise(data, transform_at(data.hkl, last, shape), at_origin)
+        if n < flipping:
+            flip(work.reshape(-1), 1.1)
+        else:
+            eliminate_low_density(work.reshape(-1), 0.4)
+        last = scipy.fft.rfftn(work, overwrite_x=True).reshape(-1)
+        impose_moduli(last, modulus, status, 1.0, False) if n >= flipping else None
+        flat[floating] = last[floating] * (0.9 if n else 1.0)
+        values = average(transform_at(data.hkl, last, shape))
     return values, rho
 
 
-def _known(data: PhasingData, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def absent_in(data: PhasingData, fit: GroupFit) -> np.ndarray:
+    """(n,) bool: reflections that the group's glides and screws forbid: h R = h with h·t not whole."""
+    out = np.zeros(len(data.hkl), dtype=bool)
+    for r, t in zip(fit.operations.rot, fit.operations.trans):
+        phase = data.hkl @ t
+        out |= np.all(data.hkl @ r == data.hkl, axis=1) & (np.abs(phase - np.rint(phase)) > 1e-3)
+    return out
+
+
+def _known(data: PhasingData, shape: tuple[int, int, int], absent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nx, ny, nz = shape
     axes = [np.rint(np.fft.fftfreq(nx) * nx), np.rint(np.fft.fftfreq(ny) * ny), np.arange(nz // 2 + 1)]
     q = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) @ data.cell.B.T
@@ -65,7 +85,7 @@ def _known(data: PhasingData, shape: tuple[int, int, int]) -> tuple[np.ndarray, 
     modulus = np.zeros(len(status), dtype=np.float32)
     for h in (data.hkl, -data.hkl):
         index, conj = half_complex_index(h, shape)
-        status[index[~conj]], modulus[index[~conj]] = OBSERVED, data.e[~conj]
+        status[index[~conj]], modulus[index[~conj]] = OBSERVED, np.where(absent, 0, data.e)[~conj]
     status[0] = FLOATING
     return modulus, status
 

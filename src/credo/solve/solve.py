@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import gemmi
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.model import Cell, Structure, UnreadableInput
-from credo.solve.candidates import ORDER_REWARD, Candidate, candidates_of
+from credo.solve.candidates import ORDER_REWARD, Candidate, candidates_of, phased_in_group
 from credo.solve.complete import Completed, complete
 from credo.solve.composition import expected_atoms, parse_formula
 from credo.solve.normalise import PhasingData, normalise
@@ -24,11 +25,12 @@ class SolveSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trials: int = Field(200, ge=1, description="most phasing trials")
+    trials: int = Field(200, ge=1, description="most phasing trials in P1")
     seconds: float = Field(40.0, gt=0, description="CPU seconds after which no new trial starts")
     iterations: int = Field(400, ge=10, description="charge-flipping iterations per trial")
-    convincing: float = Field(0.27, gt=0, description="R of |E| with point atoms at which the search ends at once")
-    believable: float = Field(0.40, gt=0, description="R of |E| above which the structure is called not solved")
+    convincing: float = Field(0.24, gt=0, description="R of |E| with point atoms, and R1, at which the search ends")
+    believable: float = Field(0.40, gt=0, description="R1 (isotropic) above which the structure is called not solved")
+    patience: int = Field(60, ge=1, description="trials without a better believable candidate that end the search")
     candidates: int = Field(8, ge=1, description="space groups tried per trial")
     refined: int = Field(4, ge=1, description="space groups taken through least squares")
 
@@ -93,10 +95,10 @@ def solve(
     formula = parse_formula(composition)
     data = normalise(cell, centring, laue_group, hkl, intensity, sigma)
     n_atoms = expected_atoms(data.cell.volume, formula)
-    search = _Search(data, laue_group, centring, n_atoms, settings, started, progress or (lambda _: None))
+    problem = _Problem(data, cell, laue_group, centring, n_atoms, formula, wavelength, settings)
+    search = _Search(problem, started, progress or (lambda _: None))
     search.run(seed)
-    done = _refined(data, cell, search.candidates, formula, wavelength, n_atoms, settings)
-    return _judged(search, done, n_atoms, data, time.process_time() - started)
+    return _judged(search, search.refined(), time.process_time() - started)
 
 
 def _checked(cell: Cell, hkl, intensity, sigma) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -112,70 +114,125 @@ def _checked(cell: Cell, hkl, intensity, sigma) -> tuple[np.ndarray, np.ndarray,
     return h.astype(int), i, s
 
 
-class _Search:
-    """The trials so far and the best candidates among them."""
+@dataclass(frozen=True)
+class _Problem:
+    data: PhasingData
+    cell: Cell
+    laue_group: str
+    centring: str
+    n_atoms: float
+    formula: dict[str, float]
+    wavelength: float
+    settings: SolveSettings
 
-    def __init__(self, data: PhasingData, laue_group, centring, n_atoms, settings, started, progress) -> None:
-        self.data, self.laue_group, self.centring, self.n_atoms = data, laue_group, centring, n_atoms
-        self.settings, self.started, self.progress = settings, started, progress
+    def complete(self, candidate: Candidate) -> Completed:
+        return complete(self.data, self.cell, candidate, self.formula, self.wavelength, self.n_atoms)
+
+
+class _Search:
+    """The trials so far and the best candidate of each space group among them."""
+
+    def __init__(self, problem: _Problem, started: float, progress: Callable[[str], None]) -> None:
+        self.problem, self.settings = problem, problem.settings
+        self.started, self.progress = started, progress
         self.merits: list[float] = []
-        self.candidates: list[Candidate] = []
+        self.found: dict[str, Candidate] = {}
+        self.done: dict[str, Completed] = {}
         self.best: Trial | None = None
-        self.examined = 0
+        self.stale = 0
         self.ended = ""
 
+    @property
+    def candidates(self) -> list[Candidate]:
+        """By rising score."""
+        return sorted(self.found.values(), key=lambda c: c.score)
+
     def run(self, seed: int) -> None:
-        """Trials until a structure convinces or the time is over. A trial is examined when its merit is the best yet."""
-        settings = PhasingSettings(iterations=self.settings.iterations)
-        for trial in trials(self.data, self.n_atoms, settings, seed):
+        """P1 trials, each followed by trials inside the likeliest groups, until a structure convinces or time is up."""
+        p = self.problem
+        for trial in trials(p.data, p.n_atoms, PhasingSettings(iterations=self.settings.iterations), seed):
             self.merits.append(trial.merit)
-            if self.best is None or trial.merit > self.best.merit:
-                self.best = trial
-                if self._examine(trial):
+            if self.best is None or trial.merit > self.best.merit - 0.03:
+                if self.best is None or trial.merit > self.best.merit:
+                    self.best = trial
+                new = candidates_of(
+                    p.data, trial.transform, p.laue_group, p.centring, p.n_atoms, self.settings.candidates
+                )
+                if self._convinced(new, trial):
                     return
-            if len(self.merits) >= self.settings.trials:
-                self.ended = f"{len(self.merits)} trials"
-                return
-            if time.process_time() - self.started > self.settings.seconds:
-                self.ended = f"{self.settings.seconds:g} s"
+            if self._in_groups(seed, trial) or self._over():
                 return
 
-    def _examine(self, trial: Trial) -> bool:
-        found = candidates_of(
-            self.data, trial.transform, self.laue_group, self.centring, self.n_atoms, self.settings.candidates
-        )
-        self.examined += 1
-        if found and (not self.candidates or found[0].score < self.candidates[0].score):
-            self.candidates = found
-        r = found[0].r_e if found else 1.0
-        self.progress(f"trial {trial.number + 1}: CC {trial.cc_atoms:.2f}, symmetry {trial.operator:.2f}, R {r:.2f}")
-        return r < self.settings.convincing
+    def _in_groups(self, seed: int, trial: Trial) -> bool:
+        """Random starts with the symmetry of the three best groups so far imposed."""
+        p = self.problem
+        if p.laue_group == "-1":
+            return False
+        likely = sorted(self.found.values(), key=lambda c: -(c.fit.agreement + 0.03 * np.log2(c.fit.order)))[:3]
+        new = [phased_in_group(p.data, c.fit, p.n_atoms, seed + 7919 * trial.number) for c in likely]
+        return self._convinced(new, trial)
+
+    def _convinced(self, new: list[Candidate], trial: Trial) -> bool:
+        """Takes candidates in; whether the best of all ends the search."""
+        before = self.candidates[0].score if self.found else np.inf
+        for c in new:
+            if c.fit.symbol not in self.found or c.score < self.found[c.fit.symbol].score:
+                self.found[c.fit.symbol] = c
+                self.done.pop(c.fit.symbol, None)
+        best = self.candidates[0] if self.found else None
+        if best is None or best.score >= before - 1e-3:
+            self.stale += 1
+            return False
+        self.stale = 0
+        self.progress(f"trial {trial.number + 1}: {best.fit.symbol} R {best.r_e:.2f}, merit {trial.merit:.2f}")
+        if best.r_e > self.settings.convincing + 0.1:
+            return False
+        r1 = self._completed(best).r1
+        return r1 < self.settings.convincing or 0.5 * (r1 + best.r_e) < self.settings.convincing
+
+    def _completed(self, candidate: Candidate) -> Completed:
+        symbol = candidate.fit.symbol
+        if symbol not in self.done:
+            self.done[symbol] = self.problem.complete(candidate)
+        return self.done[symbol]
+
+    def _over(self) -> bool:
+        s = self.settings
+        believable = [c for c in self.done.values() if c.r1 < s.believable]
+        if believable and self.stale >= s.patience:
+            self.ended = f"{self.stale} trials without a better one"
+        elif len(self.merits) >= s.trials:
+            self.ended = f"{len(self.merits)} trials"
+        elif time.process_time() - self.started > s.seconds:
+            self.ended = f"{s.seconds:g} s"
+        return bool(self.ended)
+
+    def refined(self) -> list[Completed]:
+        """Least squares for the best candidate and for those that its score does not rule out."""
+        ranked = self.candidates
+        margin = 0.12 if self.ended else 0.03
+        return [self._completed(c) for c in ranked if c.score < ranked[0].score + margin][: self.settings.refined]
 
 
-def _refined(data, cell, candidates, formula, wavelength, n_atoms, settings: SolveSettings) -> list[Completed]:
-    return [complete(data, cell, c, formula, wavelength, n_atoms) for c in candidates[: settings.refined]]
-
-
-def _judged(search: _Search, done: list[Completed], n_atoms: float, data: PhasingData, seconds: float) -> Solution:
+def _judged(search: _Search, done: list[Completed], seconds: float) -> Solution:
     """Ranks by score: the reward of the order lets a supergroup win where both agree equally."""
+    data, settings = search.problem.data, search.settings
     solved = sorted((_solved(c) for c in done), key=lambda s: s.score)
-    rest = [_unrefined(c) for c in search.candidates[len(done) :]]
+    known = {s.space_group for s in solved}
+    rest = [_unrefined(search.problem.cell, c) for c in search.candidates if c.fit.symbol not in known]
     ranked = (*solved, *rest)
-    limit = search.settings.believable
-    reasons: list[str] = []
-    good = bool(ranked) and ranked[0].r_e < limit
-    if good and ranked[0].r_e < search.settings.convincing:
-        reasons.append(f"R of |E| is {ranked[0].r_e:.2f} with point atoms in {ranked[0].space_group}")
-    elif good:
-        reasons.append(f"R of |E| is {ranked[0].r_e:.2f}: believable, not convincing after {search.ended}")
-    else:
-        best = f"the best R of |E| is {ranked[0].r_e:.2f} (believed below {limit:g})" if ranked else "no candidates"
-        reasons.append(f"not solved after {search.ended}: {best}")
-        reasons += _obstacles(data)
+    good = bool(solved) and solved[0].r1 < settings.believable
     if good:
+        reasons = [f"R1 {solved[0].r1:.3f} in {solved[0].space_group}, R of |E| {solved[0].r_e:.2f}"]
+        reasons += [f"believable, but not convincing after {search.ended}"] if search.ended else []
         ranked = tuple(replace(s, note=_hand(s)) for s in ranked)
+    else:
+        best = f"the best R1 is {solved[0].r1:.2f} (believed below {settings.believable:g})" if solved else "no atoms"
+        reasons = [f"not solved after {search.ended or 'all trials'}: {best}", *_obstacles(data)]
     assert search.best is not None
-    return Solution(good, tuple(reasons), ranked, search.best, tuple(search.merits), n_atoms, data.d_min, seconds)
+    return Solution(
+        good, tuple(reasons), ranked, search.best, tuple(search.merits), search.problem.n_atoms, data.d_min, seconds
+    )
 
 
 def _solved(c: Completed) -> Solved:
@@ -188,16 +245,14 @@ def _solved(c: Completed) -> Solved:
     )
 
 
-def _unrefined(c: Candidate) -> Solved:
+def _unrefined(cell: Cell, c: Candidate) -> Solved:
     f = c.fit
-    empty = Structure(Cell(1, 1, 1, 90, 90, 90), f.symbol)
+    empty = Structure(cell, f.symbol)
     return Solved(f.symbol, empty, f.agreement, f.worst, c.r_e, c.cc_e, c.score, np.nan, np.nan, "not refined")
 
 
 def _hand(s: Solved) -> str:
     """What can be said of the hand."""
-    import gemmi
-
     group = gemmi.SpaceGroup(s.space_group)
     if group.is_enantiomorphic():
         return f"the mirror image in its enantiomorphic group fits kinematical data as well as {s.space_group}"

@@ -14,7 +14,7 @@ from credo.physics.symmetry import Operations, group_operations, laue_rotations
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import Lookup, friedel_pairs
 
-__all__ = ["GroupFit", "compatible_groups", "rank_groups", "symmetrise"]
+__all__ = ["GroupFit", "Symmetriser", "compatible_groups", "rank_groups", "symmetrise"]
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,34 @@ def _judged(group, ops, terms, shift: np.ndarray) -> GroupFit:
     return GroupFit(group, ops, shift % 1.0, float(np.mean(each)), float(np.min(each)))
 
 
+class Symmetriser:
+    """Averages values at ``data.hkl`` over a group's operations, the origin at the group's: G(h) = e^(−2πi h·t) G(hR).
+
+    ``rows`` (ops, 2n) count both Friedel mates; reflections whose equivalent was not measured count as nought.
+    """
+
+    def __init__(self, data: PhasingData, fit: GroupFit) -> None:
+        n = len(data.hkl)
+        lookup = Lookup(np.concatenate([data.hkl, -data.hkl]))
+        self._shift = data.hkl @ fit.shift
+        self._rows, self._turn = [], []
+        for r, t in zip(fit.operations.rot, fit.operations.trans):
+            rows = lookup(data.hkl @ r)
+            self._turn.append(np.where(rows >= 0, np.exp(-2j * np.pi * (data.hkl @ t)), 0) / len(fit.operations))
+            self._rows.append(np.where(rows >= 0, rows, 2 * n - 1))
+        self.rows, self.turn = np.array(self._rows), np.array(self._turn, dtype=np.complex64)
+
+    def moved(self, g: np.ndarray) -> np.ndarray:
+        """P1 values (n,) brought to the group's origin."""
+        return g * np.exp(2j * np.pi * self._shift)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """The average (n,) of values (n,) that are at the group's origin already."""
+        both = np.concatenate([values, values.conj()]).astype(np.complex64)
+        return np.einsum("on,on->n", both[self.rows], self.turn)
+
+
 def symmetrise(data: PhasingData, g: np.ndarray, fit: GroupFit) -> np.ndarray:
-    """Values (n,) moved to the group's origin and averaged over its operations: G(h) = exp(−2πi h·t) G(hR)."""
-    full, values = friedel_pairs(data.hkl, g * np.exp(2j * np.pi * (data.hkl @ fit.shift)))
-    lookup = Lookup(full)
-    total = np.zeros(len(data.hkl), dtype=complex)
-    for r, t in zip(fit.operations.rot, fit.operations.trans):
-        j = lookup(data.hkl @ r)
-        total += np.where(j >= 0, values[j], 0) * np.exp(-2j * np.pi * (data.hkl @ t))
-    return total / len(fit.operations)
+    """P1 values (n,) moved to the group's origin and averaged over its operations."""
+    average = Symmetriser(data, fit)
+    return average(average.moved(g))
