@@ -1,0 +1,65 @@
+"""HTML by hand: escaped text, sections, tables with their CSV, and figures with their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from urllib.parse import quote
+
+__all__ = ["csv_link", "esc", "figure", "key_values", "section", "table"]
+
+
+def esc(text: object) -> str:
+    """Text that may hold anything (file names do), safe between tags and inside quoted attributes."""
+    clean = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    return escape(clean.encode("utf-8", "replace").decode("utf-8"), quote=True)
+
+
+def section(key: str, title: str, *parts: str, note: str = "") -> str:
+    """A part of the page with a heading; nothing when all ``parts`` are empty. ``note``: escaped by the caller."""
+    body = "\n".join(p for p in parts if p)
+    if not body:
+        return ""
+    lead = f'<p class="note">{note}</p>' if note else ""
+    return f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{esc(title)}</h2>{lead}\n{body}</section>'
+
+
+def figure(name: str, picture: str, caption: str, wide: bool = False) -> str:
+    """A picture (markup) with its caption (markup) and, when it is an SVG, a button that saves it."""
+    save = f'<button type="button" class="save" data-name="{esc(name)}">SVG</button>' if "<svg" in picture else ""
+    kind = ' class="wide"' if wide else ""
+    return f"<figure{kind}>{picture}<figcaption>{caption} {save}</figcaption></figure>"
+
+
+def table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], marked: int = -1) -> str:
+    """A table of texts (escaped here) with a link to itself as CSV; row ``marked`` stands out."""
+    if not rows:
+        return ""
+    top = "".join(f'<th scope="col">{esc(h)}</th>' for h in head)
+    body = "".join(
+        f"<tr{' class=chosen' if i == marked else ''}>"
+        + f'<th scope="row">{esc(row[0])}</th>'
+        + "".join(f"<td>{esc(v)}</td>" for v in row[1:])
+        + "</tr>"
+        for i, row in enumerate(rows)
+    )
+    return (
+        f'<div class="table"><table><caption>{esc(caption)} {csv_link(name, head, rows)}</caption>'
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def csv_link(name: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A link that downloads the rows as a CSV file, held in the page itself."""
+    text = "\r\n".join(",".join(_cell(v) for v in row) for row in (head, *rows)) + "\r\n"
+    return f'<a class="save" download="{esc(name)}.csv" href="data:text/csv;charset=utf-8,{quote(text)}">CSV</a>'
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
+
+
+def key_values(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values (markup) as a definition list."""
+    return "<dl>" + "".join(f"<div><dt>{esc(k)}</dt><dd>{v}</dd></div>" for k, v in rows) + "</dl>"

@@ -1,0 +1,53 @@
+"""The report page of a run: one file that needs nothing else, what matters first, pictures below."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from credo import __version__
+from credo.io.atomic import atomic_write
+from credo.pipeline.page.markup import esc
+from credo.pipeline.page.shells import shells_section
+from credo.pipeline.page.summary import headline, warnings
+
+if TYPE_CHECKING:
+    from credo.pipeline.process import Processed
+
+__all__ = ["page", "write_page"]
+
+#: The sections below the first screen, in order: key, short name in the navigation, maker.
+_SECTIONS = (("shells", "Statistics", shells_section),)
+
+
+def write_page(path: Path, found: Processed) -> None:
+    """Write ``page(found)`` to ``path``, whole or not at all."""
+    text = page(found).encode("utf-8")
+    with atomic_write(path) as stream:
+        stream.write(text)
+
+
+def page(found: Processed) -> str:
+    """The HTML of everything in ``found``; what a run did not come to is left out."""
+    made = [(key, name, make(found)) for key, name, make in _SECTIONS]
+    made = [m for m in made if m[2]]
+    links = "".join(f'<a href="#{key}">{esc(name)}</a>' for key, name, _ in made)
+    title = _title(found)
+    part = files("credo.pipeline.page")
+    style, drawing, script = (part.joinpath(f).read_text("utf-8") for f in ("page.css", "drawing.css", "page.js"))
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{esc(title)} – credo</title><style>{style}</style><style id="drawing-style">{drawing}</style></head>\n'
+        f'<body><a class="skip" href="#main">To the results</a><header><h1>{esc(title)}</h1>'
+        f'<p class="source">{esc(found.experiment.source)}</p></header>\n<nav aria-label="Sections">{links}</nav>\n'
+        f'<main id="main"><section class="headline" aria-label="Summary">{warnings(found)}{headline(found)}</section>\n'
+        + "\n".join(m[2] for m in made)
+        + f"</main><footer>credo {esc(__version__)}</footer>\n<script>{script}</script></body></html>\n"
+    )
+
+
+def _title(found: Processed) -> str:
+    name = Path(found.experiment.source).name or "3D electron diffraction"
+    return f"Electron diffraction of {name}"
