@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,13 @@ from credo import __version__
 from credo.io.project import write_json
 from credo.model import CannotDo, CredoError, UnreadableInput
 
-__all__ = ["Output", "fingerprint", "run_command"]
+__all__ = ["Output", "default_folder", "fingerprint", "read_report", "run_command"]
+
+_STAGING = ".unfinished"
 
 
 def fingerprint(paths: Sequence[Path], settings: Any) -> str:
-    """A hash of which files are given (names, sizes, times of change) and of the settings."""
+    """A hash of which files are given (names, sizes, times of change), of the settings and of the version."""
     digest = hashlib.sha256()
     for path in paths:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -29,64 +34,130 @@ def fingerprint(paths: Sequence[Path], settings: Any) -> str:
     return digest.hexdigest()
 
 
+def read_report(folder: Path) -> dict[str, Any]:
+    """The ``report.json`` in a folder; empty where there is none that can be read."""
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def default_folder(command: str, paths: Sequence[Path]) -> Path:
+    """``NAME-command`` in the current folder; numbered where that name holds the result of other input."""
+    name = paths[0].resolve().name.split(".")[0] if paths else ""
+    base = f"{name}-{command}" if name else command
+    given = [str(p.resolve()) for p in paths]
+    for i in range(1, 10_000):
+        folder = Path(base if i == 1 else f"{base}-{i}")
+        if not folder.exists():
+            return folder
+        earlier = read_report(folder)
+        if earlier.get("command") == command and earlier.get("input") == given:
+            return folder
+    raise CannotDo(f"{base}: there are ten thousand of them", "give a new folder by --out")
+
+
 class Output:
     """``folder`` with the report of ``command``; refuses a folder that holds anything not made by that command."""
 
-    def __init__(self, folder: Path, command: str, key: str = "") -> None:
+    def __init__(self, folder: Path, command: str, key: str = "", inputs: Sequence[Path] = ()) -> None:
         self.folder, self.command, self.key = Path(folder), command, key
+        self._inputs = [str(Path(p).resolve()) for p in inputs]
         self._start = time.perf_counter()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UnreadableInput(f"{folder}: is a file", "give a new folder by --out")
-        if self.folder.is_dir() and any(self.folder.iterdir()) and self._earlier().get("command") != command:
-            raise UnreadableInput(
-                f"{folder}: not empty, and not an earlier result of `credo {command}`", "give a new folder by --out"
-            )
+        self._refuse_foreign()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CannotDo(f"{folder}: could not be made ({error.strerror})", "give another --out") from error
+        self.earlier = read_report(self.folder)
+
+    def _refuse_foreign(self) -> None:
+        folder = self.folder
+        if str(folder.resolve()) in self._inputs:
+            raise UnreadableInput(f"{folder}: is the input itself", "give another folder by --out")
+        if folder.exists() and not folder.is_dir():
+            raise UnreadableInput(f"{folder}: is a file", "give a new folder by --out")
+        if folder.is_dir() and any(folder.iterdir()) and read_report(folder).get("command") != self.command:
+            raise UnreadableInput(
+                f"{folder}: not empty, and not an earlier result of `credo {self.command}`",
+                "give a new folder by --out",
+            )
 
     @property
     def report_path(self) -> Path:
         return self.folder / "report.json"
 
-    def _earlier(self) -> dict[str, Any]:
-        try:
-            report = json.loads(self.report_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return report if isinstance(report, dict) else {}
-
     def reusable(self) -> dict[str, Any] | None:
         """The earlier report, if it ended well with the same input, settings and version."""
-        report = self._earlier()
-        return report if report.get("ok") and self.key and report.get("input_hash") == self.key else None
+        report = self.earlier
+        whole = all((self.folder / name).exists() for name in report.get("files", ()))
+        same = bool(self.key) and report.get("input_hash") == self.key
+        return report if report.get("ok") and same and whole else None
 
-    def write(self, numbers: dict[str, Any], ok: bool = True, reason: str = "") -> dict[str, Any]:
-        """``report.json`` with the keys that every command has."""
+    def write(self, numbers: dict[str, Any], files: Sequence[str], ok: bool = True, reason: str = "") -> dict[str, Any]:
+        """``report.json`` with the keys that every command has; ``files``: what lies beside it, made by us."""
         seconds = round(time.perf_counter() - self._start, 3)
         head = {"command": self.command, "version": __version__, "ok": ok, "reason": reason, "seconds": seconds}
-        report = {**head, **numbers, "input_hash": self.key}
+        report = {**head, **numbers, "input": self._inputs, "files": list(files), "input_hash": self.key}
         write_json(self.report_path, report)
         return report
 
+    def fail(self, reason: str, remedy: str = "", **more: Any) -> None:
+        """The report of a failure; the files of an earlier run stay. A full disk must not hide the first error."""
+        with suppress(CredoError):
+            self.write({"remedy": remedy, **more}, self.earlier.get("files", ()), ok=False, reason=reason)
 
-def run_command(output: Output, work: Callable[[], dict[str, Any]], force: bool = False) -> dict[str, Any]:
-    """Do the work unless it is done already; the report is written also when it fails or is interrupted."""
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A hidden folder whose files move into ``folder`` when the block ends well, and vanish when it does not."""
+        hidden = self.folder / _STAGING
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir()
+        try:
+            yield hidden
+            for name in set(self.earlier.get("files", ())) - set(_files(hidden)):
+                (self.folder / name).unlink(missing_ok=True)
+            for name in _files(hidden):
+                target = self.folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (hidden / name).replace(target)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def run_command(output: Output, work: Callable[[Path], dict[str, Any]], force: bool = False) -> dict[str, Any]:
+    """Do the work unless it is done already; ``work(folder)`` writes its files into ``folder`` and returns the keys
+    of the report, which is written also when the work fails, is interrupted or, as a first word, killed."""
     if not force and (earlier := output.reusable()):
         return {**earlier, "reused": True}
     try:
-        return output.write(work())
+        output.write({}, output.earlier.get("files", ()), ok=False, reason="unfinished: still running, or killed")
+        with output.staging() as folder:
+            numbers = work(folder)
+            files = _files(folder)
+        return output.write(numbers, files)
     except CredoError as error:
-        output.write({"remedy": error.remedy}, ok=False, reason=error.reason)
+        output.fail(error.reason, error.remedy)
         raise
     except KeyboardInterrupt:
-        output.write({}, ok=False, reason="interrupted")
+        output.fail("interrupted", "run it again")
         raise
     except MemoryError as error:
-        output.write({}, ok=False, reason="not enough memory")
-        raise CannotDo("not enough memory", "process fewer frames with --frames FIRST LAST") from error
+        raise _failed(output, "not enough memory", "use fewer frames: --frames FIRST LAST") from error
     except OSError as error:
         reason = f"{error.filename or output.folder}: {error.strerror or error}"
-        output.write({}, ok=False, reason=reason)
-        raise CannotDo(reason, "check the disk and the permissions") from error
+        raise _failed(output, reason, "check the disk and the permissions") from error
+    except Exception as error:
+        reason = f"a mistake in credo: {type(error).__name__}: {error}"
+        remedy = f"please report it, with {output.report_path}"
+        raise _failed(output, reason, remedy, traceback=traceback.format_exc()) from error
+
+
+def _failed(output: Output, reason: str, remedy: str, **more: Any) -> CannotDo:
+    output.fail(reason, remedy, **more)
+    return CannotDo(reason, remedy)

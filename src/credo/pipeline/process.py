@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,28 +58,20 @@ def process(
     paths = [Path(p) for p in paths]
     missing = next((p for p in paths if not p.exists()), None)
     key = "" if missing else fingerprint(paths, (settings, overrides))
-    output = Output(out, "process", key)
-    _outside(output.folder, paths)
+    output = Output(out, "process", key, paths)
     say = progress or (lambda _: None)
 
-    def work() -> dict[str, Any]:
+    def work(folder: Path) -> dict[str, Any]:
         say("opening")
         opened = open_experiment(paths, overrides)
         found = (
             reduce_frames(opened, settings, say) if opened.frames is not None else reduce_spots(opened, settings, say)
         )
         say("writing")
-        _write(output.folder, found)
+        _write(folder, found)
         return {**found.report.numbers, "warnings": list(found.report.warnings)}
 
     return run_command(output, work, force)
-
-
-def _outside(out: Path, paths: Sequence[Path]) -> None:
-    """The input must not be the output."""
-    for path in paths:
-        if path.exists() and out.resolve() == path.resolve():
-            raise UnreadableInput(f"{out}: is the input itself", "give another folder by --out")
 
 
 def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> Processed:
@@ -293,13 +284,3 @@ def _write(folder: Path, found: Processed) -> None:
         for name in ("XDS_ASCII.HKL", "shelx.hkl", "integrated.mtz", "integrated.cif", "integrated.refl"):
             write_any(folder / name, found.experiment, main)
     write_page(folder / "report.html", found)
-
-
-def progress_to_stderr() -> Progress:
-    """Names each step on a terminal; silent otherwise."""
-    if not sys.stderr.isatty():
-        return lambda _: None
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return lambda step: console.print(f"[dim]·[/] {step}")
