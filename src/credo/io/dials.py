@@ -1,4 +1,4 @@
-"""DIALS's experiment lists (.expt): beam, one-panel detector, goniometer, scan and crystals, to and from credo's frame.
+"""DIALS's experiment lists (.expt) read: beam, one-panel detector, goniometer, scan and crystals, in credo's frame.
 
 In DIALS ``direction`` points from the crystal to the source; credo's z is the way the beam travels. Panels are placed
 in the frame of their parent in the ``hierarchy``. Image n covers z from n − 1 to n.
@@ -7,28 +7,23 @@ in the frame of their parent in the ``hierarchy``. Image n covers z from n − 1
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gemmi
 import numpy as np
 
 from credo.io.frame_file import reading
 from credo.io.lab_frame import LabFrame, lab_frame
-from credo.io.space_group import centring_and_laue, find_space_group, from_hall
-from credo.io.text import head, read_text, write_text
-from credo.io.xds import oscillation_of
+from credo.io.space_group import centring_and_laue, from_hall
+from credo.io.text import head, read_text
 from credo.kernels.rotation import rotation_vector
 from credo.model import Beam, Cell, Crystal, Experiment, Goniometer, Scan
 from credo.model.errors import UnreadableInput
 
-__all__ = ["DialsExperiment", "identifiers_of", "read_expt", "read_expt_groups", "sniff_expt", "write_expt"]
+__all__ = ["DialsExperiment", "read_expt", "read_expt_groups", "sniff_expt"]
 
 MAX_EXPT = 2**28
-#: credo's frame to DIALS's usual one (x right, y up, z to the source), and back: its own inverse.
-TURN = np.diag([1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True)
@@ -264,131 +259,3 @@ def _beam_shift(points: Any, frame: LabFrame, panel: _Panel, scan: Scan) -> np.n
     d = hit[:, None] * s0 - panel.corner
     xy = np.stack([d @ panel.fast / panel.pixel[0], d @ panel.slow / panel.pixel[1]], axis=1)
     return 0.5 * (xy[1:] + xy[:-1]) - np.array(frame.detector.origin)
-
-
-# ---------------------------------------------------------------- writing
-
-
-def identifiers_of(experiment: Experiment) -> list[str]:
-    """One name for each lattice (one without any), the same for the same content."""
-    text = json.dumps(experiment.to_dict(), sort_keys=True)
-    return [str(uuid.uuid5(uuid.NAMESPACE_URL, f"{i}{text}")) for i in range(max(1, len(experiment.crystals)))]
-
-
-def write_expt(path: Path, experiment: Experiment, template: str = "frames_#####.img") -> None:
-    """An .expt in DIALS's usual frame. Gaps are bridged: DIALS's scans have none; drift is kept as s0 at scan points.
-
-    template: of the image files, ``#`` for digits, relative to the .expt.
-    """
-    e = experiment
-    n_crystals = len(e.crystals)
-    index = {"beam": 0, "detector": 0, "goniometer": 0, "scan": 0, "imageset": 0}
-    entries = [
-        {"__id__": "Experiment", "identifier": name, **index} | ({"crystal": i, "profile": i} if i < n_crystals else {})
-        for i, name in enumerate(identifiers_of(e))
-    ]
-    image_set = {
-        "__id__": "ImageSequence", "template": template, "mask": None, "gain": None, "pedestal": None,
-        "dx": None, "dy": None, "params": {"dynamic_shadowing": "Auto", "multi_panel": False},
-    }  # fmt: skip
-    profiles = [
-        {"__id__": "gaussian_rs", "n_sigma": 3.0, "sigma_b": 0.02, "sigma_m": c.mosaicity_deg} for c in e.crystals
-    ]
-    data = {
-        "__id__": "ExperimentList",
-        "experiment": entries,
-        "imageset": [image_set],
-        "beam": [_beam_dict(e)],
-        "detector": [_detector_dict(e)],
-        "goniometer": [_goniometer_dict(e)],
-        "scan": [_scan_dict(e.scan)],
-        "crystal": [_crystal_dict(c) for c in e.crystals],
-        "profile": profiles,
-        "scaling_model": [],
-    }
-    write_text(path, json.dumps(data, indent=2) + "\n")
-
-
-def _beam_dict(e: Experiment) -> dict[str, Any]:
-    out: dict[str, Any] = {
-        "direction": [0.0, 0.0, 1.0], "wavelength": e.beam.wavelength, "divergence": 0.0, "sigma_divergence": 0.0,
-        "polarization_normal": [0.0, 1.0, 0.0], "polarization_fraction": 0.5, "flux": 0.0, "transmission": 1.0,
-    }  # fmt: skip
-    if e.scan.beam_shift is not None and len(e.scan) > 1:
-        shift = _at_scan_points(e.scan, e.scan.beam_shift) * e.detector.pixel_size_mm
-        distance = e.detector.distance_mm(e.beam.wavelength)
-        s0 = np.column_stack([shift, np.full(len(shift), distance)]) @ TURN
-        s0 = s0 / np.linalg.norm(s0, axis=1, keepdims=True) / e.beam.wavelength
-        out["s0_at_scan_points"] = s0.tolist()
-    return out
-
-
-def _at_scan_points(scan: Scan, values: np.ndarray) -> np.ndarray:
-    """Values (n, k) at frames' middles interpolated to the borders of all numbers from first to last (N + 1, k)."""
-    borders = np.arange(scan.numbers[0] - 1, scan.numbers[-1] + 1, dtype=float)
-    middle = scan.numbers - 0.5
-    return np.stack([np.interp(borders, middle, values[:, k]) for k in range(values.shape[1])], axis=1)
-
-
-def _detector_dict(e: Experiment) -> dict[str, Any]:
-    d = e.detector
-    px, distance = d.pixel_size_mm, d.distance_mm(e.beam.wavelength)
-    plain = {
-        "raw_image_offset": [0, 0], "thickness": 0.0, "material": "", "mu": 0.0, "identifier": "", "mask": [],
-        "px_mm_strategy": {"type": "SimplePxMmStrategy"},
-    }  # fmt: skip
-    panel = {
-        "name": "Panel", "type": "SENSOR_PAD", "fast_axis": [1.0, 0.0, 0.0], "slow_axis": [0.0, -1.0, 0.0],
-        "origin": [-d.origin[0] * px, d.origin[1] * px, -distance], "image_size": [d.shape[1], d.shape[0]],
-        "pixel_size": [px, px], "trusted_range": [-1.0, d.saturation or 1e9], "gain": d.gain, "pedestal": d.pedestal,
-    }  # fmt: skip
-    root = {
-        "name": "", "type": "", "fast_axis": [1.0, 0.0, 0.0], "slow_axis": [0.0, 1.0, 0.0], "origin": [0.0, 0.0, 0.0],
-        "image_size": [0, 0], "pixel_size": [0.0, 0.0], "trusted_range": [0.0, 0.0], "gain": 1.0, "pedestal": 0.0,
-    }  # fmt: skip
-    return {"panels": [panel | plain], "hierarchy": root | plain | {"children": [{"panel": 0}]}}
-
-
-def _goniometer_dict(e: Experiment) -> dict[str, Any]:
-    one = np.eye(3).ravel().tolist()
-    return {
-        "rotation_axis": (TURN @ e.goniometer.axis).tolist(),
-        "fixed_rotation": one,
-        "setting_rotation": one,
-    }
-
-
-def _scan_dict(scan: Scan) -> dict[str, Any]:
-    first, last = int(scan.numbers[0]), int(scan.numbers[-1])
-    n = last - first + 1
-
-    def every(values: np.ndarray | None) -> list[float]:
-        full = np.zeros(n)
-        if values is not None:
-            full[scan.numbers - first] = values
-        return full.tolist()
-
-    return {
-        "image_range": [first, last],
-        "batch_offset": 0,
-        "oscillation": [float(scan.start_deg[0]), oscillation_of(scan)],
-        "exposure_time": every(scan.exposure_s),
-        "epochs": every(scan.timestamps),
-        "valid_image_ranges": {},
-    }
-
-
-def _crystal_dict(c: Crystal) -> dict[str, Any]:
-    direct = np.linalg.inv(TURN @ c.UB)
-    group = find_space_group(c.space_group)
-    hall = group.hall if isinstance(group, gemmi.SpaceGroup) else _lattice_hall(c.centring)
-    return {
-        "__id__": "crystal",
-        **{f"real_space_{n}": row.tolist() for n, row in zip("abc", direct)},
-        "space_group_hall_symbol": hall,
-    }
-
-
-def _lattice_hall(centring: str) -> str:
-    """The triclinic group of a centring; DIALS takes centring from the space group."""
-    return {"R": "R 1"}.get(centring, f"{centring} 1")

@@ -12,7 +12,8 @@ import msgpack
 import numpy as np
 
 from credo.io.atomic import atomic_write
-from credo.io.dials import TURN, DialsExperiment, identifiers_of, read_expt_groups
+from credo.io.dials import DialsExperiment, read_expt_groups
+from credo.io.dials_write import TURN, identifiers_of
 from credo.io.frame_file import reading
 from credo.io.text import read_bytes
 from credo.io.xds import oscillation_of

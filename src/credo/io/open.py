@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from credo.io.archive import is_archive, unpack
-from credo.io.assemble import Sources, assemble
-from credo.io.formats import FrameFormat, format_of, open_frames
-from credo.io.frame_file import FrameFile, Hints, reading
+from credo.io.assemble import assemble
+from credo.io.frame_file import FrameFile, Hints
 from credo.io.instamatic import nearby, read_ed3d_hints, read_log, read_pts_hints, read_xds_hints
 from credo.io.overrides import GeometryOverrides
 from credo.io.series import Series, choose_series, find_series, series_of
-from credo.model import ArrayFrames, Experiment, Frames, Goniometer, LazyFrames, Reflections
+from credo.io.sources import Sources
+from credo.io.stack import in_memory, is_filler, numbers_of, open_all, part_of, stack_of, subset
+from credo.model import Experiment, Frames, Goniometer, Reflections
 from credo.model.errors import CannotDo, UnreadableInput
 
 __all__ = ["GeometryOverrides", "Opened", "in_memory", "open_experiment"]
@@ -132,15 +132,15 @@ def _open_series(
     also: Path | None = None,
     limit: Path | None = None,
 ) -> Opened:
-    files = _open_all(series)
-    numbers = _numbers(series, files)
+    files = open_all(series)
+    numbers = numbers_of(series, files)
     if series.ordered and len(series) > 1:
         notes += ("The file names hold no running number: frames are taken in the order of their names, without gaps.",)
     beside = nearby(series.folder, top)
     if also is not None:
         beside = {**nearby(also, limit), **beside}
     sources = _sources(files[0], series.files[0].name, beside)
-    empty = np.array([f.format == "SMV" and _is_filler(f) for f in files]) if len(files) == len(numbers) else None
+    empty = np.array([f.format == "SMV" and is_filler(f) for f in files]) if len(files) == len(numbers) else None
     if empty is not None and empty.any() and not empty.all():
         notes += (f"{int(empty.sum())} frames hold only zeros, as Instamatic fills gaps for DIALS: taken as missing.",)
         files = [f for f, e in zip(files, empty) if not e]
@@ -152,56 +152,14 @@ def _open_series(
             if inside.any() and not inside.all():
                 notes += (f"{hints.source} excludes frames {low} to {high}: left out.",)
                 keep &= ~inside
-    stack = _stack(files)
+    stack = stack_of(files)
     if not keep.all():
-        stack = _subset(stack, np.flatnonzero(keep))
-        files = [f for f, k in zip(files, keep) if k] if len(files) == len(keep) else [_part(files[0], keep)]
+        stack = subset(stack, np.flatnonzero(keep))
+        files = [f for f, k in zip(files, keep) if k] if len(files) == len(keep) else [part_of(files[0], keep)]
     experiment = assemble(
         files, numbers[keep], sources, overrides, source=str(source.resolve()), problems=notes, need_angles=need_angles
     )
     return Opened(experiment, stack)
-
-
-def _open_all(series: Series) -> list[FrameFile]:
-    """Every file's header, read and compared before any image is."""
-    first_format: FrameFormat | None = format_of(series.files[0])
-    if first_format is None:
-        return [open_frames(series.files[0])]
-    read = first_format.read
-    files = [read(path) for path in series.files]
-    first = files[0]
-    for file in files[1:]:
-        if file.shape[1:] != first.shape[1:]:
-            raise UnreadableInput(
-                f"{file.path}: {file.shape[1]} x {file.shape[2]} pixels, while {first.path.name} has "
-                f"{first.shape[1]} x {first.shape[2]}",
-                "leave out the frames that do not belong to the series",
-            )
-        if file.dtype != first.dtype:
-            raise UnreadableInput(
-                f"{file.path}: pixels are {file.dtype}, while those of {first.path.name} are {first.dtype}",
-                "convert all frames to one type with `credo convert`",
-            )
-    return files
-
-
-def _is_filler(file: FrameFile) -> bool:
-    """Whether the image is all zeros; a look at its middle settles nearly all cases."""
-    rows, columns = file.shape[1:]
-    size = rows * columns * file.dtype.itemsize
-    with reading(file.path, "a readable file"), file.path.open("rb") as stream:
-        stream.seek(-size + size // 2, os.SEEK_END)
-        block = stream.read(min(65536, size // 2))
-    return not any(block) and not np.any(file.read(0))
-
-
-def _numbers(series: Series, files: list[FrameFile]) -> np.ndarray:
-    """The number of each image; a stack counts its own from 1."""
-    if all(f.shape[0] == 1 for f in files):
-        return series.numbers
-    if len(files) == 1 and files[0].numbers is not None:
-        return files[0].numbers
-    return np.arange(1, sum(f.shape[0] for f in files) + 1)
 
 
 def _sources(first: FrameFile, name: str, beside: dict[str, Path]) -> Sources:
@@ -248,49 +206,6 @@ def _chosen(numbers: np.ndarray, overrides: GeometryOverrides) -> np.ndarray:
     return keep
 
 
-def _stack(files: list[FrameFile]) -> LazyFrames:
-    """All images of all files, one after another, read when asked for."""
-    counts = np.array([f.shape[0] for f in files])
-    ends = np.cumsum(counts)
-    total = int(ends[-1])
-    shape = (total, *files[0].shape[1:])
-    finite = files[0].dtype.kind != "f"
-
-    def load(i: int) -> np.ndarray:
-        k = int(np.searchsorted(ends, i, side="right"))
-        inner = i - int(ends[k] - counts[k])
-        image = files[k].read(inner)
-        if not finite and not np.isfinite(image).all():
-            row, column = np.argwhere(~np.isfinite(image))[0]
-            raise UnreadableInput(
-                f"{files[k].path}: image {inner} holds NaN or infinity, first at row {row}, column {column}",
-                "leave this frame out, or replace these pixels by a number",
-            )
-        return image
-
-    return LazyFrames(load, shape, files[0].dtype)  # type: ignore[arg-type]
-
-
-def _subset(frames: Frames, rows: np.ndarray) -> LazyFrames:
-    return LazyFrames(lambda i: frames[int(rows[i])], (len(rows), *frames.shape[1:]), frames.dtype)
-
-
-def _part(file: FrameFile, keep: np.ndarray) -> FrameFile:
-    """A stack's header cut down to the frames that are used."""
-    cut = {k: None if (v := getattr(file, k)) is None else v[keep] for k in ("start_deg", "width_deg", "timestamps")}
-    return replace(file, shape=(int(keep.sum()), *file.shape[1:]), numbers=None, **cut)
-
-
-def in_memory(frames: Frames, limit_bytes: float = 6e8) -> Frames:
-    """The frames read once, in their own dtype, when they take less than ``limit_bytes``; else as they are."""
-    if isinstance(frames, ArrayFrames) or float(np.prod(frames.shape)) * frames.dtype.itemsize > limit_bytes:
-        return frames
-    data = np.empty(frames.shape, dtype=frames.dtype)
-    for i in range(len(frames)):
-        data[i] = frames[i]
-    return ArrayFrames(data)
-
-
 def _open_project(path: Path, overrides: GeometryOverrides) -> Opened:
     """An experiment.json of ours: its geometry stands unless overruled, the frames are looked up where it says."""
     from credo.io.project import read_experiment, read_reflections
@@ -313,7 +228,7 @@ def _open_project(path: Path, overrides: GeometryOverrides) -> Opened:
                 f"{path}: {source} holds {len(rows)} of the {len(experiment.scan)} frames it was made from",
                 "restore the frames, or process the folder again",
             )
-        frames = _subset(frames, rows)
+        frames = subset(frames, rows)
     return _overruled(Opened(experiment, frames, spots), overrides)
 
 
@@ -332,7 +247,7 @@ def _overruled(opened: Opened, overrides: GeometryOverrides) -> Opened:
     keep = _chosen(e.scan.numbers, overrides)
     if not keep.all():
         e = e.replace(scan=e.scan.part(keep))
-        frames = None if opened.frames is None else _subset(opened.frames, np.flatnonzero(keep))
+        frames = None if opened.frames is None else subset(opened.frames, np.flatnonzero(keep))
         opened = replace(opened, frames=frames)
     said = {"wavelength": overrides.given_wavelength, "origin": overrides.beam_center, "axis": overrides.axis}
     if said["wavelength"] is not None:

@@ -242,8 +242,8 @@ def _read_cells(path: Path) -> tuple[Experiment | None, Reflections]:
 
 
 def _write_dials(path: Path, experiment: Experiment, reflections: Reflections) -> None:
-    from credo.io.dials import write_expt
     from credo.io.dials_refl import write_refl
+    from credo.io.dials_write import write_expt
 
     write_expt(path.with_suffix(".expt"), experiment)
     if len(reflections) or path.suffix.lower() == ".refl":

@@ -193,7 +193,8 @@ def write_xparm(path: Path, experiment: Experiment) -> None:
     rows = [
         " XPARM.XDS    VERSION credo",
         f"{g.starting_frame:6d}{g.starting_angle:14.4f}{g.oscillation:10.4f}" + _f(g.rotation_axis, 10, 6),
-        f"{g.wavelength:15.6f}" + _f(wave, 15, 6),
+        # read without a format: more digits than XDS prints, so that the scale is kept
+        f"{g.wavelength:17.8f}" + _f(wave, 15, 6),
         f"{g.space_group:6d}" + _f(experiment.crystal.cell.lengths, 12, 4) + _f(experiment.crystal.cell.angles, 8, 3),
         *(_f(row, 15, 6) for row in axes),
         f"{1:10d}{g.nx:10d}{g.ny:10d}" + _f((g.qx, g.qy), 12, 6),
