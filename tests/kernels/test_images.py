@@ -1,11 +1,11 @@
-"""Passes over a frame: sums, block scale, pixels that stand out, labels over frames, sums of spots."""
+"""Passes over a frame: sums, block scale, pixels that stand out, hilltops over frames, sums of spots."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from credo.kernels.images import accumulate, accumulate_clipped, block_ratio, gather, link, spread, stand_out
+from credo.kernels.images import accumulate, accumulate_clipped, block_ratio, gather, hills, spread, stand_out
 
 
 def test_accumulate_sums_and_squares_changes():
@@ -54,11 +54,11 @@ class _Frame:
         self.bad = np.zeros(shape, bool)
         self.flag = np.zeros(shape, np.uint8)
 
-    def found(self, z=6.0, centre=(-99.0, -99.0), radius=0.0):
+    def found(self, z=6.0, centre=(-99.0, -99.0), radius=0.0, gain_box=1.0):
         rows, cols = np.empty(2000, np.int32), np.empty(2000, np.int32)
         signal, back = np.empty(2000, np.float32), np.empty(2000, np.float32)
         n = stand_out(
-            self.frame, self.mean, self.ratio, 10, self.bad, self.mean, 1.0, z, *centre, radius, self.flag,
+            self.frame, self.mean, self.ratio, 10, self.bad, self.mean, 1.0, gain_box, z, *centre, radius, self.flag,
             rows, cols, signal, back,
         )  # fmt: skip
         return {(int(r), int(c)): (float(s), float(b)) for r, c, s, b in zip(rows[:n], cols[:n], signal, back)}
@@ -87,38 +87,74 @@ def test_stand_out_skips_bad_pixels_the_beam_and_a_brighter_background():
     assert not f.found()
 
 
-def _linked(frames):
-    """Labels of lists of (row, col) per frame, resolved to roots."""
-    parent, label = np.empty(50, np.int32), np.empty(50, np.int32)
-    before, now = np.full((9, 9), -1, np.int32), np.full((9, 9), -1, np.int32)
+def test_stand_out_takes_the_noise_of_boxes_from_the_gain_of_boxes():
+    f = _Frame(level=10.0)
+    f.frame[10:13, 20:23] += 9
+    assert (11, 21) in f.found(z=5.0)
+    assert not f.found(z=5.0, gain_box=4.0)
+
+
+def test_stand_out_does_not_see_a_halo_that_moved():
+    yy, xx = np.mgrid[0:40, 0:50]
+    halo = [2000 * np.exp(-np.hypot(yy - 20, xx - c) / 8) for c in (25.0, 25.7)]
+    f = _Frame()
+    f.mean[:] = 10 + halo[0]
+    f.frame = np.random.default_rng(4).poisson(10 + halo[1]).astype(np.uint16)
+    clear = f.found(z=5.0, centre=(25.5, 20.5), radius=6.0)
+    assert not clear
+    f.frame[24:27, 35:38] += 250
+    found = f.found(z=5.0, centre=(25.5, 20.5), radius=6.0)
+    assert (25, 36) in found
+    assert all(22 <= r <= 28 and 33 <= c <= 39 for r, c in found)
+
+
+def _labelled(frames, joined=True):
+    """Labels of lists of (row, col, signal) per frame."""
+    tops, label = np.empty((50, 2), np.int32), np.empty(99, np.int32)
+    before, now = np.full((20, 20), -1, np.int32), np.full((20, 20), -1, np.int32)
+    height = np.zeros((20, 20), np.float32)
     upto, out = 0, []
     for pixels in frames:
-        rows, cols = (np.array(v, np.int32) for v in zip(*pixels))
-        upto = link(rows, cols, len(rows), before, now, parent, label, upto, True)
-        out.append(label[: len(rows)].copy())
-        before, now = now, np.full((9, 9), -1, np.int32)
-
-    def root(i):
-        while parent[i] != i:
-            i = parent[i]
-        return int(i)
-
-    return [[root(i) for i in labels] for labels in out]
+        rows, cols = (np.array(v, np.int32) for v in list(zip(*pixels))[:2])
+        signal = np.array([p[2] for p in pixels], np.float32)
+        upto = hills(rows, cols, len(rows), signal, height, before, now, tops, label, upto, joined)
+        assert not height.any()
+        out.append(label[: len(rows)].tolist())
+        before, now = now, np.full((20, 20), -1, np.int32)
+    return out
 
 
-def test_link_joins_neighbours_in_space_and_time():
-    # a U of which the two arms meet only in the last pixel
-    (u,) = _linked([[(1, 1), (1, 3), (2, 1), (2, 3), (3, 2)]])
-    assert len(set(u)) == 1
-    # corners touch; two columns apart do not
-    (apart,) = _linked([[(1, 1), (2, 2), (5, 5)]])
-    assert apart[0] == apart[1] != apart[2]
-    first, second = _linked([[(1, 1), (5, 5)], [(1, 1), (5, 6)]])
-    assert second[0] == first[0]
-    assert second[1] not in first
-    # one spot of the second frame joins two of the first
-    first, second = _linked([[(1, 1), (1, 3)], [(1, 1), (1, 2), (1, 3)]])
-    assert len({*first, *second}) == 1
+def _hill(y, x, top, reach=4):
+    return [
+        (i, j, top * np.exp(-((i - y) ** 2 + (j - x) ** 2) / 6))
+        for i, j in itertools.product(range(y - reach, y + reach + 1), range(x - reach, x + reach + 1))
+    ]
+
+
+def test_touching_spots_are_two_hills():
+    both = {(y, x): s for y, x, s in [*_hill(6, 5, 5.0), *_hill(7, 14, 90.0)]}
+    pixels = [(y, x, s) for (y, x), s in both.items()]
+    (label,) = _labelled([pixels])
+    assert set(label) == {0, 1}
+    left = {n for (y, x, _), n in zip(pixels, label) if x < 8}
+    right = {n for (y, x, _), n in zip(pixels, label) if x > 11}
+    assert len(left) == len(right) == 1
+    assert left != right
+
+
+def test_a_hill_keeps_its_label_while_its_top_moves_little():
+    first, second, third = _labelled([_hill(6, 6, 5.0), _hill(7, 7, 50.0), _hill(7, 12, 50.0)])
+    assert set(first) == set(second) == {0}
+    # the third top is five pixels off, although the two overlap
+    assert set(third) == {1}
+    first, second = _labelled([_hill(6, 6, 5.0), _hill(6, 6, 5.0)], joined=False)
+    assert set(first).isdisjoint(second)
+
+
+def test_a_flat_top_is_one_hill():
+    flat = [(y, x, 1.0) for y, x in itertools.product(range(5, 10), range(5, 10))]
+    (label,) = _labelled([flat])
+    assert set(label) == {0}
 
 
 def test_gather_and_spread_are_weighted_sums():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["accumulate", "accumulate_clipped", "block_ratio", "gather", "link", "spread", "stand_out"]
+__all__ = ["accumulate", "accumulate_clipped", "block_ratio", "gather", "hills", "spread", "stand_out"]
 
 
 @njit(cache=True, fastmath=True)
@@ -69,16 +69,60 @@ def _at(grid: np.ndarray, y: float, x: float) -> float:
 
 
 @njit(cache=True, fastmath=True)
+def _anscombe(e: float, f: float) -> float:
+    """By how many σ the count of electrons ``e`` exceeds ``f`` in a box of nine pixels."""
+    # ten per cent of the background may be wrong where it is high
+    return 2 * (np.sqrt(e + 0.375) - np.sqrt(f + 0.375)) / np.sqrt(1 + 0.01 * f / 9)
+
+
+@njit(cache=True, fastmath=True)
+def _surplus(
+    frame: np.ndarray, mean: np.ndarray, scale: float, bad: np.ndarray, i: int, j: int, gain: float
+) -> float:  # fmt: skip
+    """Counts per pixel above ``mean`` · ``scale`` around (i, j), as far as they are significant.
+
+    The median of the eight 3×3 boxes five pixels off, which takes up any slope and no few neighbouring spots.
+    """
+    ny, nx = frame.shape
+    found = np.empty(8, dtype=np.float32)
+    k, flat, used = 0, 0.0, 0
+    for dy in range(-5, 6, 5):
+        for dx in range(-5, 6, 5):
+            if dy == 0 and dx == 0:
+                continue
+            t, b, m = 0.0, 0.0, 0
+            for y in range(max(i + dy - 1, 0), min(i + dy + 2, ny)):
+                for x in range(max(j + dx - 1, 0), min(j + dx + 2, nx)):
+                    if not bad[y, x]:
+                        t += np.float32(frame[y, x])
+                        b += mean[y, x] * scale
+                        m += 1
+            if m >= 5:
+                found[k] = (t - b) / m
+                flat += b
+                used += m
+                k += 1
+    if k < 5:
+        return 0.0
+    middle = float(np.median(found[:k]))
+    # variance of a median of k sums: π/2 of a mean's
+    var = 1.57 * gain * (flat / used + 0.02) / used
+    return middle * max(0.0, 1.0 - 2.0 * var / max(middle * middle, 1e-12))
+
+
+@njit(cache=True, fastmath=True)
 def stand_out(
     frame: np.ndarray, mean: np.ndarray, ratio: np.ndarray, block: int, bad: np.ndarray, limit: np.ndarray,
-    gain: float, z_min: float, cx: float, cy: float, r_min: float, flag: np.ndarray,
+    gain: float, gain_box: float, z_min: float, cx: float, cy: float, r_min: float, flag: np.ndarray,
     rows: np.ndarray, cols: np.ndarray, signal: np.ndarray, back: np.ndarray,
 ) -> int:  # fmt: skip
     """Pixels of 3×3 boxes whose sum stands ``z_min`` σ above the background, on Anscombe's scale.
 
-    The background is ``mean`` times the interpolated block ``ratio``; pixels up to ``limit`` are passed over, and all
-    within ``r_min`` of (cx, cy). The pixels, their signal above background and the background go to the four lists;
-    ``flag`` is work space of the frame's shape, zero before and after. Returns how many.
+    ``gain``, ``gain_box``: variance over mean of pixels and of such sums. The background is ``mean`` times the
+    interpolated block ``ratio`` plus what is significant of the excess around (see :func:`_surplus`), so that a beam
+    whose halo moves does not leave spots behind. Pixels up to ``limit`` are passed over, and all within ``r_min`` of
+    (cx, cy). The pixels, their signal above background and the background go to the four lists; ``flag`` is work
+    space of the frame's shape, zero before and after. Returns how many.
     """
     ny, nx = frame.shape
     n = 0
@@ -100,11 +144,12 @@ def stand_out(
                     if not bad[i + a, j + c]:
                         s += np.float32(frame[i + a, j + c])
                         bs += mean[i + a, j + c] * scale
-            # ten per cent of the background may be wrong where it is high
-            e = s / gain
-            f = bs / gain
-            z = 2 * (np.sqrt(e + 0.375) - np.sqrt(f + 0.375)) / np.sqrt(1 + 0.01 * f / 9)
-            if z < z_min:
+            e = s / gain_box
+            f = bs / gain_box
+            if _anscombe(e, f) < z_min:
+                continue
+            extra = _surplus(frame, mean, scale, bad, i, j, gain_box)
+            if extra != 0.0 and _anscombe(e, max(f + 9 * extra / gain_box, 0.0)) < z_min:
                 continue
             for a in range(-1, 2):
                 for c in range(-1, 2):
@@ -112,7 +157,7 @@ def stand_out(
                     if flag[y, x] == 0 and not bad[y, x] and n < len(rows):
                         flag[y, x] = 1
                         rows[n], cols[n] = y, x
-                        bb = mean[y, x] * scale
+                        bb = max(mean[y, x] * scale + extra, 0.0)
                         signal[n], back[n] = np.float32(frame[y, x]) - bb, bb
                         n += 1
     for k in range(n):
@@ -121,53 +166,65 @@ def stand_out(
 
 
 @njit(cache=True)
-def _root(parent: np.ndarray, i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@njit(cache=True)
-def link(
-    rows: np.ndarray, cols: np.ndarray, n: int, before: np.ndarray, now: np.ndarray, parent: np.ndarray,
-    label: np.ndarray, next_label: int, joined: bool,
+def hills(
+    rows: np.ndarray, cols: np.ndarray, n: int, signal: np.ndarray, height: np.ndarray, before: np.ndarray,
+    now: np.ndarray, tops: np.ndarray, label: np.ndarray, next_label: int, joined: bool,
 ) -> int:  # fmt: skip
-    """Label the first ``n`` pixels by connection in this frame and, if ``joined``, with the frame before.
+    """Label the first ``n`` pixels of a frame by the hilltop that each climbs to, and hilltops by those before.
 
-    ``before``, ``now`` (ny, nx): labels of the two frames, −1 elsewhere; ``now`` is filled. Returns the next label.
+    Every pixel climbs to the highest of its 5×5 neighbours, in 3×3 sums of ``signal``, until there is none higher: a
+    bright spot's skirts stay its own and do not run into its neighbours. If ``joined``, a hilltop takes the label of
+    the nearest hilltop of the frame before whose pixels ``before`` (ny, nx; −1: none) lie within two pixels and whose
+    top was within three. ``tops`` (labels, 2): row and column of each label's last top. ``height`` (ny, nx) is work
+    space, zero before and after; ``now`` is filled. Returns the next label.
     """
     ny, nx = now.shape
+    up = np.empty(n, dtype=np.int32)
+    summed = np.zeros(n, dtype=np.float32)
     for k in range(n):
-        y, x = rows[k], cols[k]
-        mine = -1
-        for a in range(-1, 2):
-            for c in range(-1, 2):
-                yy, xx = y + a, x + c
-                if yy < 0 or xx < 0 or yy >= ny or xx >= nx or now[yy, xx] < 0:
-                    continue
-                other = _root(parent, now[yy, xx])
-                if mine < 0:
-                    mine = other
-                elif other != mine:
-                    parent[max(other, mine)] = min(other, mine)
-                    mine = min(other, mine)
-        if joined and before[y, x] >= 0:
-            other = _root(parent, before[y, x])
-            if mine < 0:
-                mine = other
-            elif other != mine:
-                parent[max(other, mine)] = min(other, mine)
-                mine = min(other, mine)
-        if mine < 0:
-            if next_label >= len(parent):
-                label[k] = -1
-                continue
+        height[rows[k], cols[k]] = signal[k]
+        now[rows[k], cols[k]] = k
+    for k in range(n):
+        for y in range(max(rows[k] - 1, 0), min(rows[k] + 2, ny)):
+            for x in range(max(cols[k] - 1, 0), min(cols[k] + 2, nx)):
+                summed[k] += height[y, x]
+    for k in range(n):
+        best = k
+        for y in range(max(rows[k] - 2, 0), min(rows[k] + 3, ny)):
+            for x in range(max(cols[k] - 2, 0), min(cols[k] + 3, nx)):
+                m = now[y, x]
+                if m >= 0 and (summed[m] > summed[best] or (summed[m] == summed[best] and m < best)):
+                    best = m
+        up[k] = best
+    for k in range(n):
+        label[k] = -1
+    for k in range(n):
+        if up[k] != k:
+            continue
+        mine, nearest = -1, 9.1
+        if joined:
+            for y in range(max(rows[k] - 2, 0), min(rows[k] + 3, ny)):
+                for x in range(max(cols[k] - 2, 0), min(cols[k] + 3, nx)):
+                    m = before[y, x]
+                    if m >= 0:
+                        far = (tops[m, 0] - rows[k]) ** 2 + (tops[m, 1] - cols[k]) ** 2
+                        if far < nearest:
+                            mine, nearest = m, far
+        if mine < 0 and next_label < len(tops):
             mine = next_label
-            parent[mine] = mine
             next_label += 1
-        now[y, x] = mine
         label[k] = mine
+    for k in range(n):
+        m = k
+        while up[m] != m:
+            m = up[m]
+        up[k] = m
+        label[k] = label[m]
+    for k in range(n):
+        height[rows[k], cols[k]] = 0.0
+        now[rows[k], cols[k]] = label[k]
+        if up[k] == k and label[k] >= 0:
+            tops[label[k], 0], tops[label[k], 1] = rows[k], cols[k]
     return next_label
 
 

@@ -16,8 +16,8 @@ __all__ = ["Background", "as_counts", "mean_background"]
 class Background:
     """``mean`` (ny, nx) float32 [counts], free of spots; ``raw_mean`` (ny, nx) with them; ``noise`` (ny, nx): variance
     between neighbouring frames; ``gain``: variance over mean of a single pixel [counts per electron]; ``level``: median
-    of ``mean``; ``gain_sum``: variance over mean of sums over 5×5 pixels, more than ``gain`` where one electron lights
-    several pixels, as in hybrid detectors at 200 kV; ``pedestal``: counts that carry no noise."""
+    of ``mean``; ``gain_box``, ``gain_sum``: variance over mean of sums over 3×3 and 5×5 pixels, more than ``gain``
+    where one electron lights several pixels, as in hybrid detectors; ``pedestal``: counts that carry no noise."""
 
     mean: np.ndarray
     raw_mean: np.ndarray
@@ -26,6 +26,7 @@ class Background:
     level: float
     gain_sum: float = 1.0
     pedestal: float = 0.0
+    gain_box: float = 1.0
 
 
 def as_counts(frame: np.ndarray, pedestal: float = 0.0) -> np.ndarray:
@@ -52,7 +53,7 @@ def mean_background(frames: Frames, most: int = 150) -> Background:
         total += as_counts(frames[0])
     raw = total / count
     noise = diff2 / (2 * count)
-    gain, gain_sum, pedestal = _gains(frames, raw)
+    gain, gain_box, gain_sum, pedestal = _gains(frames, raw)
     mean = raw
     for _turn in range(2):
         net = np.maximum(mean - pedestal, 0.05 * gain)
@@ -66,30 +67,35 @@ def mean_background(frames: Frames, most: int = 150) -> Background:
         if settled:
             break
     mean = _smoothed(mean, count, gain, pedestal)
-    return Background(mean, raw, noise, gain, float(np.median(mean)), gain_sum, pedestal)
+    return Background(mean, raw, noise, gain, float(np.median(mean)), gain_sum, pedestal, gain_box)
 
 
-def _gains(frames: Frames, mean: np.ndarray, pairs: int = 24, side: int = 5) -> tuple[float, float, float]:
-    """Gain of single pixels, of sums over ``side``² pixels, and the pedestal.
+def _gains(frames: Frames, mean: np.ndarray, pairs: int = 24) -> tuple[float, float, float, float]:
+    """Gain of single pixels, of sums over 3×3 and over 5×5 pixels, and the pedestal.
 
     Variances of differences of neighbouring frames, pooled in tiles without what stands out, against the tiles' means:
     the median ratio is the gain. Where a line through the tiles leaves a large offset, gain · (mean − pedestal) = var.
     """
     n, ny, nx = frames.shape
-    if n < 4 or min(ny, nx) < 16 * side:
-        return 1.0, 1.0, 0.0
+    if n < 4 or min(ny, nx) < 80:
+        return 1.0, 1.0, 1.0, 0.0
     first = np.unique(np.linspace(0, n - 2, min(pairs, n - 1)).astype(int))
     both = [(as_counts(frames[i]).astype(np.float32), as_counts(frames[i + 1]).astype(np.float32)) for i in first]
     # single pixels of a grid are enough
     small = [(a[::3, ::3], b[::3, ::3]) for a, b in both]
     level, var = _tile_noise(small, mean[::3, ::3], 14)
     gain, pedestal = _line(level, var)
-    sums = [(_binned(a, side), _binned(b, side)) for a, b in both]
-    level, var = _tile_noise(sums, _binned(mean, side), 8)
+    box, wide = (max(_gain_of_sums(both, mean, pedestal, side, gain), gain) for side in (3, 5))
+    return gain, box, wide, pedestal
+
+
+def _gain_of_sums(pairs: list, mean: np.ndarray, pedestal: float, side: int, otherwise: float) -> float:
+    """Variance over mean of sums over ``side``² pixels."""
+    sums = [(_binned(a, side), _binned(b, side)) for a, b in pairs]
+    level, var = _tile_noise(sums, _binned(mean, side), 40 // side)
     net = level - side**2 * pedestal
     fine = net > 0
-    gain_sum = float(np.median(var[fine] / net[fine])) if fine.sum() > 10 else gain
-    return gain, max(gain_sum, gain), pedestal
+    return float(np.median(var[fine] / net[fine])) if fine.sum() > 10 else otherwise
 
 
 def _tile_noise(pairs: list, mean: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:

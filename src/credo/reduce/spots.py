@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.kernels.images import block_ratio, gather, link, spread, stand_out
+from credo.kernels.images import block_ratio, gather, hills, spread, stand_out
 from credo.model import CannotDo, Experiment, Frames, Reflections, Report
 from credo.reduce.background import Background, mean_background
 from credo.reduce.beam import beam_radius
@@ -18,12 +18,16 @@ class SpotSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pixel_z: float = Field(3.5, gt=0, description="significance at which a 3×3 box joins a spot [σ]")
-    spot_z: float = Field(7.0, gt=0, description="significance that a whole spot must reach [σ]")
-    min_pixels: int = Field(3, ge=1, description="fewest pixels that stand out")
-    max_frames: float = Field(15.0, gt=0, description="spots lasting longer are not Bragg spots [deg]")
-    beam_radius_px: float | None = Field(None, ge=0, description="nothing nearer to the direct beam (None: found) [px]")
-    block_px: int = Field(24, ge=4, description="size of the blocks in which the background is scaled per frame [px]")
+    pixel_z: float = Field(default=3.5, gt=0, description="significance at which a 3×3 box joins a spot [σ]")
+    spot_z: float = Field(default=7.0, gt=0, description="significance that a whole spot must reach [σ]")
+    min_pixels: int = Field(default=3, ge=1, description="fewest pixels that stand out")
+    max_frames: float = Field(default=15.0, gt=0, description="spots lasting longer are not Bragg spots [deg]")
+    beam_radius_px: float | None = Field(
+        default=None, ge=0, description="nothing nearer to the direct beam (None: found) [px]"
+    )
+    block_px: int = Field(
+        default=24, ge=4, description="size of the blocks in which the background is scaled per frame [px]"
+    )
 
 
 def find_spots(
@@ -58,7 +62,7 @@ def find_spots(
 
 
 def _mark(experiment, frames, bad, settings, background, radius):
-    """All pixels that stand out: label, frame, row, column, signal, background; labels joined over frames."""
+    """All pixels that stand out: label, frame, row, column, signal, background; labels follow a spot over frames."""
     n, ny, nx = frames.shape
     shift = experiment.scan.shift_at(np.arange(n) + 0.5)
     block = settings.block_px
@@ -68,7 +72,7 @@ def _mark(experiment, frames, bad, settings, background, radius):
     rows, cols, label = (np.empty(size, dtype=np.int32) for _ in range(3))
     signal, back = np.empty(size, dtype=np.float32), np.empty(size, dtype=np.float32)
     before, now = np.full((ny, nx), -1, dtype=np.int32), np.full((ny, nx), -1, dtype=np.int32)
-    parent = np.empty(max(1_000_000, 3000 * n), dtype=np.int32)
+    tops, height = np.empty((max(1_000_000, 3000 * n), 2), dtype=np.int32), np.zeros((ny, nx), dtype=np.float32)
     next_label, kept, last = 0, [], None
     low = 0.8 * background.mean
     limit = (low + np.sqrt(background.gain * low)).astype(np.float32)
@@ -77,11 +81,11 @@ def _mark(experiment, frames, bad, settings, background, radius):
         block_ratio(frame, background.mean, bad, background.gain, block, ratio)
         cx, cy = np.array(experiment.detector.origin) + shift[f]
         count = stand_out(
-            frame, background.mean, ratio, block, bad, limit, background.gain, settings.pixel_z, cx, cy, radius, flag,
-            rows, cols, signal, back,
+            frame, background.mean, ratio, block, bad, limit, background.gain, background.gain_box, settings.pixel_z,
+            cx, cy, radius, flag, rows, cols, signal, back,
         )  # fmt: skip
         joined = last is not None and experiment.scan.numbers[f] - experiment.scan.numbers[f - 1] == 1
-        next_label = link(rows, cols, count, before, now, parent, label, next_label, joined)
+        next_label = hills(rows, cols, count, signal, height, before, now, tops, label, next_label, joined)
         if last is not None:
             before[last[0], last[1]] = -1
         used = rows[:count].copy(), cols[:count].copy()
@@ -90,17 +94,8 @@ def _mark(experiment, frames, bad, settings, background, radius):
         )
         before, now, last = now, before, used
     columns = [np.concatenate(c) for c in zip(*kept)]
-    return _roots(parent[:next_label])[columns[0]], *columns[1:]
-
-
-def _roots(parent: np.ndarray) -> np.ndarray:
-    """Each label's root, by pointer jumping."""
-    root = parent.copy()
-    while True:
-        jumped = root[root]
-        if np.array_equal(jumped, root):
-            return root
-        root = jumped
+    labelled = columns[0] >= 0
+    return [c[labelled] for c in columns]
 
 
 def _gather(experiment, frames, bad, settings, background, label, frame, row, col, signal, back) -> Reflections:
@@ -122,7 +117,9 @@ def _gather(experiment, frames, bad, settings, background, label, frame, row, co
     gather(spot, frame, row, col, signal, back, g, sums, first, last, peak)
     spread(spot, frame, row, col, signal, back, g, sums)
     pixels, total, flat, noise = sums[:, 0].astype(int), sums[:, 1], sums[:, 2], sums[:, 3] + 1e-9
-    z = 2 * (np.sqrt(np.maximum(total + flat, 0) / g + 0.375) - np.sqrt(flat / g + 0.375))
+    e = _electron_spread(background, pixels)
+    noise, sums[:, 8:] = noise * e / g, sums[:, 8:] * (e / g)[:, None]
+    z = 2 * (np.sqrt(np.maximum(total + flat, 0) / e + 0.375) - np.sqrt(flat / e + 0.375))
     width = np.median(np.abs(scan.width_deg))
     lasts = (last - first + 1) * width
     good = (z > settings.spot_z) & (pixels >= settings.min_pixels) & (total > 0)
@@ -146,6 +143,12 @@ def _gather(experiment, frames, bad, settings, background, label, frame, row, co
         overloaded=overloaded, lattice=np.full(n, -1),
     )  # fmt: skip
     return table.select(good)
+
+
+def _electron_spread(background: Background, pixels: np.ndarray) -> np.ndarray:
+    """Variance over mean of sums over that many pixels (n,): between those of one, nine and twenty-five."""
+    known = [background.gain, background.gain_box, background.gain_sum]
+    return np.interp(np.sqrt(pixels), [1.0, 3.0, 5.0], known)
 
 
 def _touches(bad: np.ndarray, spot: np.ndarray, row: np.ndarray, col: np.ndarray, n: int) -> np.ndarray:
