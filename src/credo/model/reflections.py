@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["COLUMNS", "Reflections"]
 
@@ -48,7 +49,7 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 class Reflections(Mapping[str, np.ndarray]):
     """Columns of equal length by name. ``r["x"]`` is a read-only array; ``r.select(mask)``, ``r.with_columns(...)``."""
 
-    def __init__(self, columns: Mapping[str, np.ndarray] | None = None, **more: np.ndarray) -> None:
+    def __init__(self, columns: Mapping[str, ArrayLike] | None = None, **more: ArrayLike) -> None:
         self._columns: dict[str, np.ndarray] = {}
         for name, values in {**(columns or {}), **more}.items():
             dtype = COLUMNS[name][0] if name in COLUMNS else None

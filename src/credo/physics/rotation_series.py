@@ -41,18 +41,20 @@ class FaultSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    header_axis_deg: float = Field(0.0, description="header's axis minus the true one, in the image [deg]")
-    header_beam_px: tuple[float, float] = Field((0.0, 0.0), description="header's beam minus the true one [px]")
-    header_distance_percent: float = Field(0.0, description="header's camera length minus the true one [%]")
-    ellipse_percent: float = Field(0.0, ge=0, description="elliptical distortion, axis ratio − 1 [%]")
-    ellipse_azimuth_deg: float = Field(30.0, description="its long axis, from x to y [deg]")
-    drift_px: tuple[float, float] = Field((0.0, 0.0), description="drift of the direct beam over the scan [px]")
-    jitter_px: float = Field(0.0, ge=0, description="rms of each frame's own beam shift [px]")
-    slip_deg: float = Field(0.0, ge=0, description="rms of each frame's own rotation error (stick-slip) [deg]")
-    missing_every: int = Field(0, ge=0, description="every n-th frame is missing (0: none)")
-    dynamical: float = Field(0.0, ge=0, description="rms of a log-normal error of every crossing's intensity")
-    spurious: float = Field(0.0, ge=0, description="false spots as a share of the crossings")
-    second_lattice: float = Field(0.0, ge=0, le=1, description="intensity of a second crystal relative to the first")
+    header_axis_deg: float = Field(default=0.0, description="header's axis minus the true one, in the image [deg]")
+    header_beam_px: tuple[float, float] = Field(default=(0.0, 0.0), description="header's beam minus the true one [px]")
+    header_distance_percent: float = Field(default=0.0, description="header's camera length minus the true one [%]")
+    ellipse_percent: float = Field(default=0.0, ge=0, description="elliptical distortion, axis ratio − 1 [%]")
+    ellipse_azimuth_deg: float = Field(default=30.0, description="its long axis, from x to y [deg]")
+    drift_px: tuple[float, float] = Field(default=(0.0, 0.0), description="drift of the direct beam over the scan [px]")
+    jitter_px: float = Field(default=0.0, ge=0, description="rms of each frame's own beam shift [px]")
+    slip_deg: float = Field(default=0.0, ge=0, description="rms of each frame's own rotation error (stick-slip) [deg]")
+    missing_every: int = Field(default=0, ge=0, description="every n-th frame is missing (0: none)")
+    dynamical: float = Field(default=0.0, ge=0, description="rms of a log-normal error of every crossing's intensity")
+    spurious: float = Field(default=0.0, ge=0, description="false spots as a share of the crossings")
+    second_lattice: float = Field(
+        default=0.0, ge=0, le=1, description="intensity of a second crystal relative to the first"
+    )
 
 
 class SeriesSettings(BaseModel):
@@ -60,22 +62,22 @@ class SeriesSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    frames: int = Field(300, ge=2, description="number of frames")
-    step_deg: float = Field(0.25, description="rotation per frame [deg]")
-    start_deg: float = Field(-37.5, description="angle of the first frame's start [deg]")
-    shape: tuple[int, int] = Field((516, 516), description="rows, columns of the detector")
-    q_per_pixel: float = Field(0.0025, gt=0, description="pixel size [Å⁻¹]")
-    kilovolts: float = Field(200.0, gt=1, description="accelerating voltage [kV]")
-    axis_deg: float = Field(141.0, description="rotation axis in the image, from x (right) to y (down) [deg]")
-    mosaicity_deg: float = Field(0.12, ge=0, description="rms mosaic spread [deg]")
-    shape_width: float = Field(0.0004, ge=0, description="rms width of nodes from the crystal's size [Å⁻¹]")
-    counts: float = Field(4000.0, gt=0, description="counts of a crossing that is stronger than 99 % of them")
+    frames: int = Field(default=300, ge=2, description="number of frames")
+    step_deg: float = Field(default=0.25, description="rotation per frame [deg]")
+    start_deg: float = Field(default=-37.5, description="angle of the first frame's start [deg]")
+    shape: tuple[int, int] = Field(default=(516, 516), description="rows, columns of the detector")
+    q_per_pixel: float = Field(default=0.0025, gt=0, description="pixel size [Å⁻¹]")
+    kilovolts: float = Field(default=200.0, gt=1, description="accelerating voltage [kV]")
+    axis_deg: float = Field(default=141.0, description="rotation axis in the image, from x (right) to y (down) [deg]")
+    mosaicity_deg: float = Field(default=0.12, ge=0, description="rms mosaic spread [deg]")
+    shape_width: float = Field(default=0.0004, ge=0, description="rms width of nodes from the crystal's size [Å⁻¹]")
+    counts: float = Field(default=4000.0, gt=0, description="counts of a crossing that is stronger than 99 % of them")
     background: float = Field(
-        1.0, ge=0, description="inelastic background at the edge; twentyfold near the beam [counts/px]"
+        default=1.0, ge=0, description="inelastic background at the edge; twentyfold near the beam [counts/px]"
     )
-    psf_px: float = Field(0.9, gt=0, description="rms of the point spread [px]")
+    psf_px: float = Field(default=0.9, gt=0, description="rms of the point spread [px]")
     faults: FaultSettings = Field(default_factory=FaultSettings)
-    seed: int = Field(0, ge=0, description="same seed, same series")
+    seed: int = Field(default=0, ge=0, description="same seed, same series")
 
 
 @dataclass(frozen=True)
@@ -149,16 +151,18 @@ def _true_experiment(structure, settings: SeriesSettings, rng, orientation) -> E
 
     ny, nx = settings.shape
     faults, n = settings.faults, settings.frames
-    random = [Rotation.random(random_state=int(rng.integers(2**31))).as_matrix() for _ in range(2)]
+    random = Rotation.from_quat(rng.normal(size=(2, 4))).as_matrix()
     u = random[0] if orientation is None else np.asarray(orientation)
-    kind: dict = dict(
-        cell=structure.cell, centring=structure.space_group[0], mosaicity_deg=settings.mosaicity_deg,
-        shape_width=settings.shape_width, space_group=structure.space_group,
-    )  # fmt: skip
-    kind["centring"] = kind["centring"] if kind["centring"] in "PABCIFR" else "P"
-    crystals = [Crystal(orientation=u, **kind)]
-    if faults.second_lattice:
-        crystals.append(Crystal(orientation=random[1], **kind))
+    centring = structure.space_group[0] if structure.space_group[0] in "PABCIFR" else "P"
+    first = Crystal(
+        structure.cell,
+        u,
+        centring,
+        space_group=structure.space_group,
+        mosaicity_deg=settings.mosaicity_deg,
+        shape_width=settings.shape_width,
+    )
+    crystals = [first, first.replace(orientation=random[1])] if faults.second_lattice else [first]
     axis = Goniometer.in_plane(settings.axis_deg, float(rng.normal() * 0.2))
     ramp = np.linspace(-0.5, 0.5, n)
     drift = np.stack([d * (ramp + 0.15 * np.sin(2 * np.pi * ramp)) for d in faults.drift_px], axis=1)
@@ -204,7 +208,9 @@ class _Shares:
         self._q0 = np.einsum("nij,nj->ni", ubs, table.hkl.astype(float))
         c = true.crystal
         self._sigma = np.hypot(np.linalg.norm(self._q0, axis=1) * np.radians(c.mosaicity_deg), c.shape_width)
-        self._half = 6 * np.degrees(self._sigma * table["lorentz"]) + 5 * np.abs(true.scan.misset_deg).max() + 0.5
+        self._half = (
+            6 * np.degrees(self._sigma * table["lorentz"]) + 5 * np.abs(np.asarray(true.scan.misset_deg)).max() + 0.5
+        )
 
     def __call__(self, f: int) -> tuple[np.ndarray, np.ndarray]:
         scan = self._true.scan

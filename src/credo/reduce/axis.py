@@ -18,11 +18,11 @@ class AxisSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    step_deg: float = Field(2.0, gt=0, le=10, description="step of the search over 0-360° [deg]")
-    max_spots: int = Field(800, ge=20, description="strongest spots used")
-    reach_deg: float = Field(25.0, gt=0, description="largest rotation between the two spots of a pair [deg]")
-    reach_px: float = Field(100.0, gt=0, description="longest difference vector [px]")
-    width_px: float = Field(1.5, gt=0, description="box in which two differences count as the same [px]")
+    step_deg: float = Field(default=2.0, gt=0, le=10, description="step of the search over 0-360° [deg]")
+    max_spots: int = Field(default=800, ge=20, description="strongest spots used")
+    reach_deg: float = Field(default=25.0, gt=0, description="largest rotation between the two spots of a pair [deg]")
+    reach_px: float = Field(default=100.0, gt=0, description="longest difference vector [px]")
+    width_px: float = Field(default=1.5, gt=0, description="box in which two differences count as the same [px]")
 
 
 def score_axes(

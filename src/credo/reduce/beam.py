@@ -17,8 +17,8 @@ class BeamSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reach_px: float = Field(20.0, gt=0, description="largest drift of the beam during the scan [px]")
-    contrast: float = Field(4.0, gt=1, description="least brightness of the beam over its surroundings")
+    reach_px: float = Field(default=20.0, gt=0, description="largest drift of the beam during the scan [px]")
+    contrast: float = Field(default=4.0, gt=1, description="least brightness of the beam over its surroundings")
 
 
 def find_beam(
@@ -38,7 +38,7 @@ def find_beam(
     background = background or mean_background(frames)
     mean = np.where(bad, median_filter(background.raw_mean, 5), background.raw_mean)
     smooth = uniform_filter(mean, 5, mode="nearest")
-    y, x = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
+    y, x = (int(v) for v in np.unravel_index(int(np.argmax(smooth)), smooth.shape))
     ring = float(np.median(_ring(smooth, x, y, 2 * settings.reach_px)))
     seen = smooth[y, x] > settings.contrast * max(ring, background.gain / max(len(frames), 1))
     if not seen:

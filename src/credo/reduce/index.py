@@ -34,15 +34,17 @@ class IndexSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cell: tuple[float, float, float, float, float, float] | None = Field(None, description="known cell [Å, deg]")
-    centring: str | None = Field(None, pattern="^[PABCIFR]$", description="centring of the known cell")
-    axis: bool = Field(True, description="search the rotation axis over 0-360° (else the file's, either hand)")
-    beam_reach_px: float = Field(16.0, gt=0, description="largest error of the direct beam [px]")
-    beam_prior_px: float = Field(6.0, gt=0, description="expected error of the direct beam [px]")
-    strain_percent: float = Field(2.0, gt=0, description="largest strain a Bravais type may need [%]")
-    max_spots: int = Field(800, ge=30, description="strongest spots used in the search")
-    max_lattices: int = Field(2, ge=1, le=2, description="how many crystals to look for")
-    min_score: float = Field(50.0, gt=0, description="least log-likelihood over chance of a lattice [nat]")
+    cell: tuple[float, float, float, float, float, float] | None = Field(
+        default=None, description="known cell [Å, deg]"
+    )
+    centring: str | None = Field(default=None, pattern="^[PABCIFR]$", description="centring of the known cell")
+    axis: bool = Field(default=True, description="search the rotation axis over 0-360° (else the file's, either hand)")
+    beam_reach_px: float = Field(default=16.0, gt=0, description="largest error of the direct beam [px]")
+    beam_prior_px: float = Field(default=6.0, gt=0, description="expected error of the direct beam [px]")
+    strain_percent: float = Field(default=2.0, gt=0, description="largest strain a Bravais type may need [%]")
+    max_spots: int = Field(default=800, ge=30, description="strongest spots used in the search")
+    max_lattices: int = Field(default=2, ge=1, le=2, description="how many crystals to look for")
+    min_score: float = Field(default=50.0, gt=0, description="least log-likelihood over chance of a lattice [nat]")
 
 
 def index(

@@ -22,10 +22,14 @@ class IntegrateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    d_min: float | None = Field(None, gt=0, description="resolution limit (None: a quarter beyond the last spots) [Å]")
-    min_partiality: float = Field(0.3, gt=0, le=1, description="least part of a rocking curve that must be recorded")
-    min_coverage: float = Field(0.7, gt=0, le=1, description="least part of a spot's profile on good pixels")
-    max_frames: int = Field(60, ge=3, description="reflections that last longer lie too near the rotation axis")
+    d_min: float | None = Field(
+        default=None, gt=0, description="resolution limit (None: a quarter beyond the last spots) [Å]"
+    )
+    min_partiality: float = Field(
+        default=0.3, gt=0, le=1, description="least part of a rocking curve that must be recorded"
+    )
+    min_coverage: float = Field(default=0.7, gt=0, le=1, description="least part of a spot's profile on good pixels")
+    max_frames: int = Field(default=60, ge=3, description="reflections that last longer lie too near the rotation axis")
 
 
 def predict_all(experiment: Experiment, d_min: float, margin_deg: float = 1.0) -> Reflections:

@@ -17,9 +17,15 @@ class MaskSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hot: float = Field(4.0, gt=1, description="a pixel always this many times brighter than its neighbours is hot")
-    dead: float = Field(0.15, gt=0, lt=1, description="a pixel always below this fraction of its neighbours is dead")
-    line: float = Field(0.25, gt=0, description="a row or column whose level departs by this fraction is a chip gap")
+    hot: float = Field(
+        default=4.0, gt=1, description="a pixel always this many times brighter than its neighbours is hot"
+    )
+    dead: float = Field(
+        default=0.15, gt=0, lt=1, description="a pixel always below this fraction of its neighbours is dead"
+    )
+    line: float = Field(
+        default=0.25, gt=0, description="a row or column whose level departs by this fraction is a chip gap"
+    )
 
 
 def find_mask(

@@ -18,10 +18,12 @@ class ScaleSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    knot_deg: float = Field(8.0, gt=0, description="spacing of the knots along the rotation [deg]")
-    step: float = Field(0.15, gt=0, description="expected change of ln(scale) from knot to knot")
-    b_step: float = Field(0.3, gt=0, description="expected change of the relative B from knot to knot [Å²]")
-    outlier: float = Field(6.0, gt=2, description="an observation further than this from its equivalents is out [σ]")
+    knot_deg: float = Field(default=8.0, gt=0, description="spacing of the knots along the rotation [deg]")
+    step: float = Field(default=0.15, gt=0, description="expected change of ln(scale) from knot to knot")
+    b_step: float = Field(default=0.3, gt=0, description="expected change of the relative B from knot to knot [Å²]")
+    outlier: float = Field(
+        default=6.0, gt=2, description="an observation further than this from its equivalents is out [σ]"
+    )
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ class SymmetrySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    laue_group: str | None = Field(None, description="known Laue group (None: found)")
-    spread: float = Field(0.15, gt=0, description="how far from nought a false operation's correlation may stray")
+    laue_group: str | None = Field(default=None, description="known Laue group (None: found)")
+    spread: float = Field(
+        default=0.15, gt=0, description="how far from nought a false operation's correlation may stray"
+    )
 
 
 @dataclass(frozen=True)

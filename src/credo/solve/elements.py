@@ -15,7 +15,7 @@ def assign_elements(
     """An element for each site. height, multiplicity (n,); ``nearest`` (n,): distance to the next atom [Å].
 
     With a formula: the assignment whose numbers come nearest to it and whose heights follow the scattering powers.
-    Without: carbon, or, where heights fall into two classes and the high ones lie 1.5-1.8 Å from the low ones, Si and O.
+    Without: carbon, or, where heights fall into two classes and the high ones lie 1.5-1.8 Å of low ones, Si and O.
     """
     if not len(height):
         return []

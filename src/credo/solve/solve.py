@@ -25,14 +25,20 @@ class SolveSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trials: int = Field(200, ge=1, description="most phasing trials in P1")
-    seconds: float = Field(40.0, gt=0, description="CPU seconds after which no new trial starts")
-    iterations: int = Field(400, ge=10, description="charge-flipping iterations per trial")
-    convincing: float = Field(0.24, gt=0, description="R of |E| with point atoms, and R1, at which the search ends")
-    believable: float = Field(0.40, gt=0, description="R1 (isotropic) above which the structure is called not solved")
-    patience: int = Field(60, ge=1, description="trials without a better believable candidate that end the search")
-    candidates: int = Field(8, ge=1, description="space groups tried per trial")
-    refined: int = Field(4, ge=1, description="space groups taken through least squares")
+    trials: int = Field(default=200, ge=1, description="most phasing trials in P1")
+    seconds: float = Field(default=40.0, gt=0, description="CPU seconds after which no new trial starts")
+    iterations: int = Field(default=400, ge=10, description="charge-flipping iterations per trial")
+    convincing: float = Field(
+        default=0.24, gt=0, description="R of |E| with point atoms, and R1, at which the search ends"
+    )
+    believable: float = Field(
+        default=0.40, gt=0, description="R1 (isotropic) above which the structure is called not solved"
+    )
+    patience: int = Field(
+        default=60, ge=1, description="trials without a better believable candidate that end the search"
+    )
+    candidates: int = Field(default=8, ge=1, description="space groups tried per trial")
+    refined: int = Field(default=4, ge=1, description="space groups taken through least squares")
 
 
 @dataclass(frozen=True)
