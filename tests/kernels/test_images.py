@@ -110,7 +110,7 @@ def test_stand_out_does_not_see_a_halo_that_moved():
 
 def _labelled(frames, joined=True):
     """Labels of lists of (row, col, signal) per frame."""
-    tops, label = np.empty((50, 2), np.int32), np.empty(99, np.int32)
+    tops, label = np.empty((50, 2), np.int32), np.empty(400, np.int32)
     before, now = np.full((20, 20), -1, np.int32), np.full((20, 20), -1, np.int32)
     height = np.zeros((20, 20), np.float32)
     upto, out = 0, []
