@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 
 from credo import __version__
 from credo.io.atomic import atomic_write
+from credo.pipeline.page.cuts import cuts_section
+from credo.pipeline.page.every_number import numbers_section
+from credo.pipeline.page.geometry import geometry_section
 from credo.pipeline.page.markup import esc
+from credo.pipeline.page.pattern import pattern_section
+from credo.pipeline.page.rocking import rocking_section
+from credo.pipeline.page.scan import scan_section
 from credo.pipeline.page.shells import shells_section
 from credo.pipeline.page.summary import headline, warnings
+from credo.pipeline.page.symmetry import symmetry_section
+from credo.pipeline.page.wilson import wilson_section
 
 if TYPE_CHECKING:
     from credo.pipeline.process import Processed
@@ -18,7 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["page", "write_page"]
 
 #: The sections below the first screen, in order: key, short name in the navigation, maker.
-_SECTIONS = (("shells", "Statistics", shells_section),)
+_SECTIONS = (
+    ("pattern", "Pattern", pattern_section),
+    ("cuts", "Cuts", cuts_section),
+    ("shells", "Statistics", shells_section),
+    ("symmetry", "Symmetry", symmetry_section),
+    ("geometry", "Geometry", geometry_section),
+    ("scan", "Along the scan", scan_section),
+    ("rocking", "Rocking curves", rocking_section),
+    ("wilson", "Wilson plot", wilson_section),
+    ("numbers", "All numbers", numbers_section),
+)
+
+_PARTS = ("page.css", "drawing.css", "page.js", "lattice.js")
 
 
 def write_page(path: Path, found: Processed) -> None:
@@ -35,7 +55,7 @@ def page(found: Processed) -> str:
     links = "".join(f'<a href="#{key}">{esc(name)}</a>' for key, name, _ in made)
     title = _title(found)
     part = files("credo.pipeline.page")
-    style, drawing, script = (part.joinpath(f).read_text("utf-8") for f in ("page.css", "drawing.css", "page.js"))
+    style, drawing, script, lattice = (part.joinpath(f).read_text("utf-8") for f in _PARTS)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -44,7 +64,8 @@ def page(found: Processed) -> str:
         f'<p class="source">{esc(found.experiment.source)}</p></header>\n<nav aria-label="Sections">{links}</nav>\n'
         f'<main id="main"><section class="headline" aria-label="Summary">{warnings(found)}{headline(found)}</section>\n'
         + "\n".join(m[2] for m in made)
-        + f"</main><footer>credo {esc(__version__)}</footer>\n<script>{script}</script></body></html>\n"
+        + f"</main><footer>credo {esc(__version__)}</footer>\n"
+        f"<script>{script}</script><script>{lattice}</script></body></html>\n"
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from credo.pipeline.page.markup import esc
 
-__all__ = ["Chart", "path", "resolution_ticks", "ticks"]
+__all__ = ["MARGIN", "SMALL", "Chart", "path", "resolution_ticks", "ticks"]
 
 #: Room for labels: left, right, top, bottom [px].
-_MARGIN = 58, 14, 30, 42
+MARGIN = 58, 14, 30, 42
+SMALL = 38, 6, 22, 22
 
 #: Values of d [Å] that may be written at an axis.
 _ROUND_D = (
@@ -50,7 +52,8 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     power = 10.0 ** np.floor(np.log10(raw))
     step = power * min((1, 2, 5, 10), key=lambda m: abs(np.log(raw / (m * power))))
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    return [float(step * k) for k in np.arange(first, last + 1)][:50]
+    # + 0.0 turns a negative nought, which would be written with its sign, into nought
+    return [float(step * k) + 0.0 for k in np.arange(first, last + 1)][:50]
 
 
 def resolution_ticks(low: float, high: float) -> list[tuple[float, str]]:
@@ -115,22 +118,24 @@ class Chart:
         size: tuple[int, int] = (480, 270),
         x_ticks: Sequence[tuple[float, str]] | None = None,
         y_ticks: Sequence[tuple[float, str]] | None = None,
+        margin: tuple[int, int, int, int] = MARGIN,
     ) -> None:
         self.x, self.y = _widened(x), _widened(y)
         self.labels, self.size = (x_label, y_label), size
         self.x_ticks = list(x_ticks) if x_ticks is not None else [(t, f"{t:g}") for t in ticks(*self.x, size[0] // 75)]
         self.y_ticks = list(y_ticks) if y_ticks is not None else [(t, f"{t:g}") for t in ticks(*self.y, size[1] // 50)]
+        self.margin = margin
         self.parts: list[str] = []
         self.legend: list[tuple[str, str]] = []
 
     def at_x(self, x: np.ndarray | float) -> np.ndarray:
         """Data to image."""
-        left, right, _, _ = _MARGIN
+        left, right, _, _ = self.margin
         return left + (np.asarray(x, dtype=float) - self.x[0]) / (self.x[1] - self.x[0]) * (self.size[0] - left - right)
 
     def at_y(self, y: np.ndarray | float) -> np.ndarray:
         """Data to image; values outside are held at the border, so that a few wild ones do not rule the chart."""
-        _, _, top, bottom = _MARGIN
+        _, _, top, bottom = self.margin
         y = np.clip(np.asarray(y, dtype=float), *self.y)
         return self.size[1] - bottom - (y - self.y[0]) / (self.y[1] - self.y[0]) * (self.size[1] - top - bottom)
 
@@ -172,7 +177,7 @@ class Chart:
 
     def rule(self, x: float | None = None, y: float | None = None, text: str = "", kind: str = "quiet") -> Chart:
         """A dashed straight line across the chart with a word beside it."""
-        left, right, top, bottom = _MARGIN
+        left, right, top, bottom = self.margin
         w, h = self.size
         if x is not None:
             u = float(self.at_x(x))
@@ -203,7 +208,7 @@ class Chart:
             self.parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{esc(text)}</text>')
 
     def _axes(self) -> str:
-        left, right, top, bottom = _MARGIN
+        left, right, top, bottom = self.margin
         w, h = self.size
         out = []
         for value, label in self.y_ticks:
@@ -216,18 +221,23 @@ class Chart:
             out.append(f'<text x="{u:.1f}" y="{h - bottom + 16}" text-anchor="middle">{esc(_minus(label))}</text>')
         out.append(f'<path class="frame" d="M{left} {top}V{h - bottom}H{w - right}"/>')
         middle = (left + w - right) / 2, (top + h - bottom) / 2
-        out.append(f'<text x="{middle[0]:.0f}" y="{h - 8}" text-anchor="middle">{esc(self.labels[0])}</text>')
+        out.append(f'<text x="{middle[0]:.0f}" y="{h - 8}" text-anchor="middle">{_label(self.labels[0])}</text>')
         turn = f'transform="translate(14 {middle[1]:.0f}) rotate(-90)" text-anchor="middle"'
-        return "".join(out) + f"<text {turn}>{esc(self.labels[1])}</text>"
+        return "".join(out) + f"<text {turn}>{_label(self.labels[1])}</text>"
 
     def _key(self) -> str:
         """The names of the series, in a row on top."""
-        x, out = float(_MARGIN[0]), []
+        x, out = float(self.margin[0]), []
         for kind, label in self.legend:
             out.append(f'<path class="line thick {kind}" d="M{x:.0f} 15h16"/><text x="{x + 21:.0f}" y="19">')
             out.append(f"{esc(label)}</text>")
             x += 36 + 6.4 * len(label)
         return "".join(out)
+
+
+def _label(text: str) -> str:
+    """Escaped, with the letters after R_ as a subscript."""
+    return re.sub(r"R_([a-z]+)", r'R<tspan dy="4" font-size="9">\1</tspan>', esc(text))
 
 
 def _minus(label: str) -> str:

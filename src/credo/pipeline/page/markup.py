@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
-__all__ = ["csv_link", "esc", "figure", "key_values", "section", "table"]
+__all__ = ["csv_link", "esc", "figure", "key_values", "label", "section", "table"]
 
 
 def esc(text: object) -> str:
     """Text that may hold anything (file names do), safe between tags and inside quoted attributes."""
     clean = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return escape(clean.encode("utf-8", "replace").decode("utf-8"), quote=True)
+
+
+def label(text: object) -> str:
+    """Escaped, with the letters after R_ as a subscript, as in R_int."""
+    return re.sub(r"\bR_([a-z]+)", r"R<sub>\1</sub>", esc(text))
 
 
 def section(key: str, title: str, *parts: str, note: str = "") -> str:
@@ -35,7 +41,7 @@ def table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[
     """A table of texts (escaped here) with a link to itself as CSV; row ``marked`` stands out."""
     if not rows:
         return ""
-    top = "".join(f'<th scope="col">{esc(h)}</th>' for h in head)
+    top = "".join(f'<th scope="col">{label(h)}</th>' for h in head)
     body = "".join(
         f"<tr{' class=chosen' if i == marked else ''}>"
         + f'<th scope="row">{esc(row[0])}</th>'
@@ -56,10 +62,14 @@ def csv_link(name: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -
 
 
 def _cell(value: object) -> str:
-    text = str(value)
+    """One field; the page's minus sign and dash for nothing become what a spreadsheet reads."""
+    text = str(value).replace("−", "-")
+    text = "" if text == "–" else text
+    # a text that begins like a formula would be run by a spreadsheet
+    text = "'" + text if text[:1] in "=+@" and text[:1] else text
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
 def key_values(rows: Sequence[tuple[str, str]]) -> str:
     """Names and values (markup) as a definition list."""
-    return "<dl>" + "".join(f"<div><dt>{esc(k)}</dt><dd>{v}</dd></div>" for k, v in rows) + "</dl>"
+    return "<dl>" + "".join(f"<div><dt>{label(k)}</dt><dd>{v}</dd></div>" for k, v in rows) + "</dl>"

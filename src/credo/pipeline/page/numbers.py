@@ -38,7 +38,7 @@ def with_esd(value: object, esd: object = None, digits: int = 3) -> str:
     if not _is_number(esd) or not esd > 0:  # type: ignore[operator]
         return fixed(value, digits)
     places = -math.floor(math.log10(esd))  # type: ignore[arg-type]
-    if round(esd * 10**places) < 2:  # type: ignore[operator]
+    if esd * 10 ** (places + 1) < 19.5:  # type: ignore[operator]
         places += 1
     if places < 0:
         return f"{fixed(round(value, places), 0)}({round(esd, places):.0f})"  # type: ignore[call-overload]

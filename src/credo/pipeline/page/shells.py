@@ -8,6 +8,7 @@ import numpy as np
 
 from credo.pipeline.page.chart import Chart, resolution_ticks
 from credo.pipeline.page.markup import figure, section, table
+from credo.pipeline.page.markup import label as markup_label
 from credo.pipeline.page.numbers import fixed, percent
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ def shells_section(found: Processed) -> str:
     limit = found.report.numbers.get("resolution")
     rows = [_row(s) for s in shells] + [("to the resolution limit", *_row(inside)[1:])]
     note = (
-        "Friedel mates merged. R_int over reflections seen at least twice; CC½ by the σ-τ method. The shells reach as "
-        "far as was integrated; the numbers on top are those within the resolution limit (dashed)."
+        "Friedel mates merged. R<sub>int</sub> over reflections seen at least twice; CC½ by the σ-τ method. The "
+        "shells reach as far as was integrated; the numbers on top are those within the resolution limit (dashed)."
     )
     curves = "".join(f for f in _curves(shells, limit))
     return section(
-        "shells", "Statistics by resolution", f'<div class="grid">{curves}</div>',
+        "shells", "Statistics by resolution", f'<div class="pair">{curves}</div>',
         table("shells", "Shells of equal volume in reciprocal space", _HEAD, rows, len(rows) - 1), note=note,
     )  # fmt: skip
 
@@ -67,7 +68,7 @@ def _curves(shells: list[dict[str, Any]], limit: float | None):
             chart.rule(y=level, text=f"{level:g}")
         chart.line(x, of(name)).dots(x, of(name), radius=3)
         text = f"From {fixed(of(name)[0])} in the lowest shell to {fixed(of(name)[-1])} in the highest."
-        yield figure(name, chart.svg(f"{label} by resolution", text), f"{label} in shells")
+        yield figure(name, chart.svg(f"{label} by resolution", text), f"{markup_label(label)} in shells")
 
 
 def _top(values: np.ndarray, most: float) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from credo.model import Crystal
-from credo.pipeline.page.markup import esc, key_values
+from credo.pipeline.page.markup import esc, key_values, label
 from credo.pipeline.page.numbers import fixed, percent, short, symbol, with_esd
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def headline(found: Processed) -> str:
             ("Resolution", f"{fixed(n['resolution'])} Å<small>{esc(by)}</small>"),
             (
                 "R_int",
-                f"{fixed(n['r_int'], 3)}<small>R_meas {fixed(n['r_meas'], 3)}, R_pim {fixed(n['r_pim'], 3)}</small>",
+                f"{fixed(n['r_int'], 3)}<small>{label(others)}</small>",
             ),
             ("CC½", fixed(n["cc_half"], 3)),
             ("Completeness", percent(n["completeness"])),
