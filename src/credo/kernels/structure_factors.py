@@ -32,10 +32,11 @@ def _turned(h: np.ndarray, r: np.ndarray, star: np.ndarray, hr: np.ndarray, w: n
 
 @njit(cache=True, fastmath=True)
 def calculate(
-    hkl: np.ndarray, s2: np.ndarray, rot: np.ndarray, trans: np.ndarray, star: np.ndarray,
+    hkl: np.ndarray, s2: np.ndarray, rot: np.ndarray, trans: np.ndarray, centric: bool, star: np.ndarray,
     f: np.ndarray, kind: np.ndarray, xyz: np.ndarray, occ: np.ndarray, u: np.ndarray, aniso: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """F (n,) complex. hkl (n, 3) float; s2 (n,) = (sin θ/λ)²; rot (m, 3, 3), trans (m, 3); star (3,): a* b* c*;
+    """F (n,) complex. hkl (n, 3) float; s2 (n,) = (sin θ/λ)²; rot (m, 3, 3), trans (m, 3); ``centric``: the operations
+    are one half of a group with an inversion at the origin, and F is real; star (3,): a* b* c*;
     f (n_kinds, n) scattering factors; kind, occ (a,); xyz (a, 3); u (a, 6), of which u[0] when not ``aniso``."""
     out = np.zeros(len(hkl), dtype=np.complex128)
     hr, w = np.empty(3), np.empty(6)
@@ -49,19 +50,20 @@ def calculate(
                 g = occ[i] * f[kind[i], n] * _debye_waller(aniso[i], u[i], w, s2[n])
                 x = _TWO_PI * (hr[0] * xyz[i, 0] + hr[1] * xyz[i, 1] + hr[2] * xyz[i, 2] + shift)
                 a += g * np.cos(x)
-                b += g * np.sin(x)
-        out[n] = complex(a, b)
+                if not centric:
+                    b += g * np.sin(x)
+        out[n] = complex(2 * a, 0.0) if centric else complex(a, b)
     return out
 
 
 @njit(cache=True, fastmath=True)
 def calculate_with_derivatives(
-    hkl: np.ndarray, s2: np.ndarray, rot: np.ndarray, trans: np.ndarray, star: np.ndarray,
+    hkl: np.ndarray, s2: np.ndarray, rot: np.ndarray, trans: np.ndarray, centric: bool, star: np.ndarray,
     f: np.ndarray, kind: np.ndarray, xyz: np.ndarray, occ: np.ndarray, u: np.ndarray, aniso: np.ndarray,
-    jac: np.ndarray,
+    start: np.ndarray, jac: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """As :func:`calculate`, and d|F|²/dp in ``jac`` (n, 10 a): per atom x y z, occ, then U11 U22 U33 U12 U13 U23
-    (only the first when isotropic)."""
+    """As :func:`calculate`, and d|F|²/dp in ``jac`` (n, p): from column start[i] (a,) on, atom i has x y z, occ, then
+    U, or U11 U22 U33 U12 U13 U23 where it is anisotropic."""
     out = np.zeros(len(hkl), dtype=np.complex128)
     na = len(xyz)
     hr, w = np.empty(3), np.empty(6)
@@ -90,20 +92,22 @@ def calculate_with_derivatives(
         for i in range(na):
             a += occ[i] * da[i, 3]
             b += occ[i] * db[i, 3]
+        # |F|² = A² + B²; with a centre F = 2A over half of the operations, so that d|F|² = 2 (4A) dA
+        if centric:
+            a, b = 4 * a, 0.0
         for i in range(na):
             o = occ[i]
+            k = start[i]
             for j in range(3):
-                jac[n, 10 * i + j] = 2 * _TWO_PI * o * (a * da[i, j] + b * db[i, j])
+                jac[n, k + j] = 2 * _TWO_PI * o * (a * da[i, j] + b * db[i, j])
             common = 2 * (a * da[i, 3] + b * db[i, 3])
-            jac[n, 10 * i + 3] = common
+            jac[n, k + 3] = common
             if aniso[i]:
                 for j in range(6):
-                    jac[n, 10 * i + 4 + j] = -2 * np.pi**2 * 2 * o * (a * da[i, 4 + j] + b * db[i, 4 + j])
+                    jac[n, k + 4 + j] = -4 * np.pi**2 * o * (a * da[i, 4 + j] + b * db[i, 4 + j])
             else:
-                jac[n, 10 * i + 4] = -8 * np.pi**2 * s2[n] * o * common
-                for j in range(1, 6):
-                    jac[n, 10 * i + 4 + j] = 0.0
-        out[n] = complex(a, b)
+                jac[n, k + 4] = -8 * np.pi**2 * s2[n] * o * common
+        out[n] = complex(0.5 * a, 0.0) if centric else complex(a, b)
     return out
 
 
