@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.io.open import GeometryOverrides, Opened, in_memory, open_experiment
-from credo.model import CannotDo, Experiment, Frames, Reflections, Report, UnreadableInput
+from credo.model import CannotDo, CredoError, Experiment, Frames, Reflections, Report, UnreadableInput
 from credo.pipeline.output import Output, fingerprint, run_command
 
-__all__ = ["ProcessSettings", "Processed", "process", "reduce_frames", "reduce_spots"]
+__all__ = ["ProcessSettings", "Processed", "Unfinished", "process", "reduce_frames", "reduce_spots"]
 
 Progress = Callable[[str], None]
 
@@ -45,6 +45,15 @@ class Processed:
     stages: dict[str, Report] = field(default_factory=dict)
 
 
+class Unfinished(CannotDo):
+    """It could not be done to the end; ``found`` is what there was till then, for the page."""
+
+    def __init__(self, error: CredoError, found: Processed) -> None:
+        super().__init__(error.reason, error.remedy)
+        sentence = f"{error.reason}. What to try: {error.remedy}" if error.remedy else error.reason
+        self.found = replace(found, report=Report({"n_spots": len(found.spots)}, (sentence, *found.report.warnings)))
+
+
 def process(
     paths: Sequence[Path],
     out: Path,
@@ -54,6 +63,8 @@ def process(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """``credo process``: writes ``out`` and returns its report.json. See the contract for the keys."""
+    from credo.pipeline.report_html import write_page
+
     settings, overrides = settings or ProcessSettings(), overrides or GeometryOverrides()
     paths = [Path(p) for p in paths]
     missing = next((p for p in paths if not p.exists()), None)
@@ -64,9 +75,12 @@ def process(
     def work(folder: Path) -> dict[str, Any]:
         say("opening")
         opened = open_experiment(paths, overrides)
-        found = (
-            reduce_frames(opened, settings, say) if opened.frames is not None else reduce_spots(opened, settings, say)
-        )
+        try:
+            reduce = reduce_frames if opened.frames is not None else reduce_spots
+            found = reduce(opened, settings, say)
+        except Unfinished as error:
+            write_page(output.folder / "report.html", error.found)
+            raise
         say("writing")
         _write(folder, found)
         return {**found.report.numbers, "warnings": list(found.report.warnings)}
@@ -97,8 +111,13 @@ def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> P
     say("direct beam")
     experiment, stages["beam"] = find_beam(experiment, frames, bad, background=background)
     say("spots")
-    experiment, spots, stages["spots"] = find_spots(experiment, frames, bad, background=background)
-    experiment, spots = _index(experiment, spots, settings, stages, say)
+    spots = Reflections({name: [] for name in ("x", "y", "phi", "frame", "intensity", "lattice")})
+    try:
+        experiment, spots, stages["spots"] = find_spots(experiment, frames, bad, background=background)
+        experiment, spots = _index(experiment, spots, settings, stages, say)
+    except CannotDo as error:
+        so_far = Report({}, _warnings(experiment, stages))
+        raise Unfinished(error, Processed(experiment, spots, None, so_far, frames, stages)) from error
     say("frame orientations")
     experiment = _fit_frames(experiment, frames, bad, background, spots, settings, stages)
     say("integration")
@@ -122,7 +141,11 @@ def reduce_spots(opened: Opened, settings: ProcessSettings, say: Progress) -> Pr
                 "intensity": np.ones(n), "lattice": np.full(n, -1)}  # fmt: skip
         spots = spots.with_columns(**{k: more[k] for k in missing})
     stages: dict[str, Report] = {}
-    experiment, spots = _index(experiment, spots, settings, stages, say)
+    try:
+        experiment, spots = _index(experiment, spots, settings, stages, say)
+    except CannotDo as error:
+        so_far = Report({}, _warnings(experiment, stages))
+        raise Unfinished(error, Processed(experiment, spots, None, so_far, None, stages)) from error
     return Processed(experiment, spots, None, _summary(experiment, spots, None, None, stages), None, stages)
 
 
@@ -230,12 +253,15 @@ def _summary(experiment, spots, reflections, frames, stages: dict[str, Report]) 
         "rms_phi_deg": refined.get("rms_phi_deg"),
         "n_integrated": 0,
     }
-    warnings = list(experiment.problems)
     if reflections is not None:
         numbers |= _merged_numbers(experiment, reflections, stages)
-    for report in stages.values():
-        warnings += [w for w in report.warnings if w not in warnings]
-    return Report(numbers, tuple(warnings))
+    return Report(numbers, _warnings(experiment, stages))
+
+
+def _warnings(experiment: Experiment, stages: dict[str, Report]) -> tuple[str, ...]:
+    """All sentences, once each, in the order of the work."""
+    every = [*experiment.problems, *(w for report in stages.values() for w in report.warnings)]
+    return tuple(dict.fromkeys(every))
 
 
 def _merged_numbers(experiment, reflections, stages: dict[str, Report]) -> dict[str, Any]:

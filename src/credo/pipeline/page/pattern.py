@@ -74,7 +74,7 @@ def _mean_figure(found: Processed, mean: np.ndarray) -> str:
 def _grey_mean(mean: np.ndarray) -> np.ndarray:
     """On a logarithmic scale: the direct beam and its glow would take all the grey steps of a linear one."""
     small = np.log(np.maximum(shrunk(mean, 720), 0) + 0.05 * max(float(np.median(mean)), 1e-3))
-    low, high = (float(v) for v in np.quantile(small, (0.05, 0.9985)))
+    low, high = (float(v) for v in np.quantile(small, (0.4, 0.9985)))
     return as_grey(small, low, high, bend=0.5)
 
 

@@ -128,7 +128,8 @@ def _scale(found: Processed) -> str:
         chart.line(phi, value, "c2", "frame beside its neighbours", "thin")
         words.append(f"how bright single frames are (rms {fixed(100 * float(np.std(frames)), 1)} %)")
     if smooth is not None:
-        chart.line(smooth["angle_deg"], smooth["scale"], "c1", "crystal")
+        knots = np.clip(smooth["angle_deg"], *_limits(found))
+        chart.line(knots, np.interp(knots, smooth["angle_deg"], smooth["scale"]), "c1", "crystal")
         words.append("the smooth scale that brings equivalents together (volume in the beam, decay)")
     caption = "Scale along the scan: " + " and ".join(words) + "."
     return figure("scale", chart.svg("Scale along the scan", "Scales of frames and crystal."), caption)
