@@ -31,15 +31,18 @@ def test_derivative_by_the_axis():
 def test_jacobian_of_positions_and_excitation():
     wavelength, scale, ellipse, centre, barrel = 0.025, 0.0025, np.array([0.01, -0.02]), np.zeros((7, 2)), 0.05
     dq = RNG.normal(size=(4, 7, 3))
-    jx, jy, je = spot_jacobian(Q, dq, wavelength, scale, ellipse, barrel)
+    coma = np.array([0.02, -0.03])
+    jx, jy, je = spot_jacobian(Q, dq, wavelength, scale, ellipse, barrel, coma)
     h = 1e-6
-    for k in range(8):
+    for k in range(10):
 
         def at(sign, k=k):
             q = Q + sign * h * dq[k] if k < 4 else Q
             e = ellipse + sign * h * np.array([k == 4, k == 5])
             s = scale * np.exp(sign * h * (k == 6))
-            return spot_positions(q, wavelength, s, e, centre, barrel + sign * h * (k == 7))
+            return spot_positions(
+                q, wavelength, s, e, centre, barrel + sign * h * (k == 7), coma + sign * h * np.array([k == 8, k == 9])
+            )
 
         (up, eps_up), (down, eps_down) = at(1), at(-1)
         numeric = (up - down) / (2 * h)

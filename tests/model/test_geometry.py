@@ -42,11 +42,11 @@ def test_ellipse_components_and_back(amplitude, azimuth):
 
 @given(
     st.floats(0, 5), st.floats(0, 180), st.floats(-0.02, 0.02), st.tuples(st.floats(0, 6), st.floats(0, 6)),
-    st.integers(0, 1000),
+    st.tuples(st.floats(-0.005, 0.005), st.floats(-0.005, 0.005)), st.integers(0, 1000),
 )  # fmt: skip
-def test_pixels_undo_q_lab_with_every_distortion(amplitude, azimuth, barrel, gap, seed):
+def test_pixels_undo_q_lab_with_every_distortion(amplitude, azimuth, barrel, gap, coma, seed):
     rng = np.random.default_rng(seed)
-    det = detector(ellipse=Ellipse(amplitude, azimuth), barrel=barrel, gap=gap)
+    det = detector(ellipse=Ellipse(amplitude, azimuth), barrel=barrel, gap=gap, coma=coma)
     xy = rng.uniform([0, 0], [400, 512], (40, 2))
     shift = rng.normal(size=(40, 2))
     q = det.q_lab(xy, WAVELENGTH, shift)
@@ -143,3 +143,18 @@ def test_scan_refuses_what_does_not_fit():
     empty = Scan(np.empty(0), np.empty(0), np.empty(0))
     assert empty.range_deg == 0
     assert empty.missing.size == 0
+
+
+def test_coma_is_a_barrel_about_another_point():
+    q = np.random.default_rng(1).uniform(-0.3, 0.3, (50, 3))
+    q[:, 2] = np.sqrt(WAVELENGTH**-2 - q[:, 0] ** 2 - q[:, 1] ** 2) - 1 / WAVELENGTH
+    barrel, off = -0.02, np.array([0.02, -0.03])
+    found = detector(barrel=barrel, coma=tuple(-barrel * off)).pixels(q, WAVELENGTH)
+    flat = (detector().pixels(q, WAVELENGTH) - detector().origin) * detector().q_per_pixel
+    d = flat - off
+    seen = (flat + barrel * np.einsum("ij,ij->i", d, d)[:, None] * d) / detector().q_per_pixel + detector().origin
+    # what is left is a shift, a linear map (another scale, ellipse and turn) and terms of fourth order
+    rest = found - seen
+    linear = np.linalg.lstsq(np.c_[np.ones(50), flat], rest, rcond=None)[0]
+    assert np.abs(rest - np.c_[np.ones(50), flat] @ linear).max() < 1e-9
+    assert np.abs(rest).max() > 1e-3

@@ -31,7 +31,15 @@ def experiment():
     shift, misset = np.arange(8.0).reshape(4, 2), np.full((4, 3), 0.01)
     return Experiment(
         Beam(0.0251),
-        Detector((512, 500), 0.002, (250.5, 256.1), saturation=4e4, ellipse=Ellipse(1.2, 33.0), barrel=-0.003),
+        Detector(
+            (512, 500),
+            0.002,
+            (250.5, 256.1),
+            saturation=4e4,
+            ellipse=Ellipse(1.2, 33.0),
+            barrel=-0.003,
+            coma=(1e-4, -2e-4),
+        ),
         Goniometer.in_plane(38.2, 0.4),
         Scan.regular(4, -3, 0.25).replace(beam_shift=shift, misset_deg=misset, exposure_s=np.full(4, 0.1)),
         (Crystal(CELL.replace(covariance=np.eye(6) * 1e-4), U, centring="C", laue_group="2/m", space_group="C 1 2 1"),),

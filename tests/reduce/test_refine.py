@@ -157,6 +157,16 @@ def test_wrong_rotation_step_and_barrel_are_found():
     assert any("angles" in w for w in report.warnings)
 
 
+def test_distortion_about_another_point_than_the_beam_is_found():
+    truth, start, _ = scene(11, share=0.3)
+    real = truth.replace(detector=truth.detector.replace(barrel=-0.02, coma=(4e-3, -2e-3)))
+    spots = noisy(real, predict(real, real.crystal, 0.8), np.random.default_rng(1), 0.3)
+    found, _, report = refine(start, spots)
+    assert found.detector.coma == pytest.approx((4e-3, -2e-3), abs=3e-4)
+    assert relative_cell_error(found, truth).max() < 5e-4
+    assert np.hypot(report.numbers["rms_x_px"], report.numbers["rms_y_px"]) < 0.5
+
+
 def test_missing_seam_between_chips_is_found():
     truth, start, spots = scene(10, share=0.3)
     real = truth.replace(detector=truth.detector.replace(gap=(2.0, 3.0)))

@@ -35,15 +35,23 @@ def rotation_derivative(axis: np.ndarray, phi: np.ndarray, v: np.ndarray, dm: np
 
 
 def spot_positions(
-    q: np.ndarray, wavelength: float, q_per_pixel: float, ellipse: np.ndarray, centre: np.ndarray, barrel: float = 0.0
+    q: np.ndarray,
+    wavelength: float,
+    q_per_pixel: float,
+    ellipse: np.ndarray,
+    centre: np.ndarray,
+    barrel: float = 0.0,
+    coma: np.ndarray | tuple[float, float] = (0.0, 0.0),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n, 2) [px] and excitation errors (n,) [Å⁻¹] of q (n, 3) [Å⁻¹].
 
-    ellipse: (2,) the components ε cos 2θ, ε sin 2θ; centre: (n, 2) the direct beam [px] at each spot; barrel [Å²].
+    ellipse: (2,) the components ε cos 2θ, ε sin 2θ; centre: (n, 2) the direct beam [px] at each spot; barrel [Å²];
+    coma (2,) [Å]. See ``Detector``.
     """
     inv = 1.0 / wavelength
     d = q[:, :2] * (inv / (inv + q[:, 2]))[:, None]
-    d *= ((1 + barrel * np.einsum("ij,ij->i", d, d)) / q_per_pixel)[:, None]
+    k, r2 = np.asarray(coma, dtype=float), np.einsum("ij,ij->i", d, d)
+    d = (d * (1 + barrel * r2 + 2 * (d @ k))[:, None] + r2[:, None] * k) / q_per_pixel
     e1, e2 = ellipse
     xy = np.stack([(1 + e1) * d[:, 0] + e2 * d[:, 1], e2 * d[:, 0] + (1 - e1) * d[:, 1]], axis=1) + centre
     num = np.einsum("ij,ij->i", q, q) + 2 * inv * q[:, 2]
@@ -51,34 +59,43 @@ def spot_positions(
 
 
 def spot_jacobian(
-    q: np.ndarray, dq: np.ndarray, wavelength: float, q_per_pixel: float, ellipse: np.ndarray, barrel: float = 0.0
+    q: np.ndarray,
+    dq: np.ndarray,
+    wavelength: float,
+    q_per_pixel: float,
+    ellipse: np.ndarray,
+    barrel: float = 0.0,
+    coma: np.ndarray | tuple[float, float] = (0.0, 0.0),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Derivatives of x, y [px] and ε [Å⁻¹], each (n, p + 4), for p parameters that move q by ``dq`` (p, n, 3).
+    """Derivatives of x, y [px] and ε [Å⁻¹], each (n, p + 6), for p parameters that move q by ``dq`` (p, n, 3).
 
-    The last four columns are the two ellipse components, ln(q per pixel) and the barrel, which do not move q.
+    The last six columns are the two ellipse components, ln(q per pixel), the barrel and the coma (2), which do not
+    move q. With d in Å⁻¹ and u = d (1 + b r² + 2 k·d) + k r² the position is E u / (q per pixel).
     """
     inv = 1.0 / wavelength
     n, p = q.shape[0], dq.shape[0]
-    k = inv / (inv + q[:, 2]) / q_per_pixel
-    d = q[:, :2] * k[:, None]
-    # dd = k dq_xy − d dq_z / (1/λ + q_z)
-    dd = dq[:, :, :2] * k[None, :, None] - d[None] * (dq[:, :, 2] / (inv + q[:, 2]))[:, :, None]
-    # the barrel stretches d to d (1 + b r²), r in Å⁻¹
-    r2 = np.einsum("ij,ij->i", d, d) * q_per_pixel**2
-    along = np.einsum("ij,pij->pi", d, dd) * q_per_pixel**2
-    dd = dd * (1 + barrel * r2)[None, :, None] + 2 * barrel * along[:, :, None] * d[None]
-    plain, d = d, d * (1 + barrel * r2)[:, None]
+    k = np.asarray(coma, dtype=float)
+    scale = inv / (inv + q[:, 2])
+    d = q[:, :2] * scale[:, None]
+    # dd = scale dq_xy − d dq_z / (1/λ + q_z)
+    dd = dq[:, :, :2] * scale[None, :, None] - d[None] * (dq[:, :, 2] / (inv + q[:, 2]))[:, :, None]
+    r2, along = np.einsum("ij,ij->i", d, d), np.einsum("ij,pij->pi", d, dd)
+    stretch = 1 + barrel * r2 + 2 * (d @ k)
+    moved = dd * stretch[None, :, None] + (2 * barrel * along + 2 * (dd @ k))[:, :, None] * d[None]
+    moved += 2 * along[:, :, None] * k
+    u = d * stretch[:, None] + r2[:, None] * k
+    own = [u * [1, -1], u[:, ::-1], d * r2[:, None]]
+    own += [r2[:, None] * e + 2 * d[:, [i]] * d for i, e in enumerate(np.eye(2))]
     e1, e2 = ellipse
-    jx, jy, je = np.empty((n, p + 4)), np.empty((n, p + 4)), np.zeros((n, p + 4))
-    jx[:, :p] = ((1 + e1) * dd[:, :, 0] + e2 * dd[:, :, 1]).T
-    jy[:, :p] = (e2 * dd[:, :, 0] + (1 - e1) * dd[:, :, 1]).T
-    jx[:, p], jy[:, p] = d[:, 0], -d[:, 1]
-    jx[:, p + 1], jy[:, p + 1] = d[:, 1], d[:, 0]
-    jx[:, p + 2] = -((1 + e1) * d[:, 0] + e2 * d[:, 1])
-    jy[:, p + 2] = -(e2 * d[:, 0] + (1 - e1) * d[:, 1])
-    jx[:, p + 3] = ((1 + e1) * plain[:, 0] + e2 * plain[:, 1]) * r2
-    jy[:, p + 3] = (e2 * plain[:, 0] + (1 - e1) * plain[:, 1]) * r2
+    lens = np.array([[1 + e1, e2], [e2, 1 - e1]]) / q_per_pixel
+    jac = np.zeros((2, n, p + 6))
+    jac[:, :, :p] = np.transpose(moved @ lens.T, (2, 1, 0))
+    jac[:, :, p : p + 2] = np.stack([own[0].T, own[1].T], axis=-1) / q_per_pixel
+    jac[:, :, p + 2] = -(u @ lens.T).T
+    for i, column in enumerate(own[2:]):
+        jac[:, :, p + 3 + i] = (column @ lens.T).T
+    je = np.zeros((n, p + 6))
     s1 = q + np.array([0.0, 0.0, inv])
     s1 /= np.linalg.norm(s1, axis=1)[:, None]
     je[:, :p] = np.einsum("pni,ni->np", dq, s1)
-    return jx, jy, je
+    return jac[0], jac[1], je

@@ -78,8 +78,9 @@ class Detector(Value):
     ``shape``: (rows, columns). ``q_per_pixel`` [Å⁻¹/px]. ``origin``: (x, y) of the direct beam [px], where
     pixel i covers [i, i + 1). ``pixel_size_mm`` only serves other programs' files. ``saturation`` and
     ``pedestal`` in raw counts, ``gain`` in counts per electron. ``barrel`` [Å²]: the lens's third-order radial
-    distortion, r_seen = r_true (1 + barrel q²), negative for a barrel, positive for a pincushion. ``gap`` (x, y) [px]:
-    width of the seam between chips, at the middle column and row, that the images leave out.
+    distortion, r_seen = r_true (1 + barrel q²), negative for a barrel, positive for a pincushion; ``coma`` (x, y) [Å]:
+    its second order, of a lens not centred on the beam, d_seen = d + coma q² + 2 (coma·d) d. ``gap`` (x, y) [px]: width
+    of the seam between chips, at the middle column and row, that the images leave out.
     """
 
     shape: tuple[int, int]
@@ -92,6 +93,7 @@ class Detector(Value):
     ellipse: Ellipse = field(default_factory=Ellipse)
     barrel: float = 0.0
     gap: tuple[float, float] = (0.0, 0.0)
+    coma: tuple[float, float] = (0.0, 0.0)
 
     def across_gap(self, xy: np.ndarray) -> np.ndarray:
         """What the seam adds to image positions (n, 2) [px] to make them true ones: ∓ half its width on either side."""
@@ -108,8 +110,8 @@ class Detector(Value):
         if any(self.gap):
             d = d + self.across_gap(xy) - self.across_gap(np.array(self.origin))
         d = d @ np.linalg.inv(self.ellipse.matrix).T * self.q_per_pixel
-        if self.barrel:
-            d = _unbarrelled(d, self.barrel)
+        if self.barrel or any(self.coma):
+            d = _undistorted(d, self.barrel, np.array(self.coma))
         # similar triangles: a ray (dx, dy, L) with L = 1/λ in the same unit, scaled to length 1/λ
         inv = 1.0 / wavelength
         k = inv / np.sqrt(inv**2 + np.einsum("...i,...i", d, d))
@@ -120,14 +122,27 @@ class Detector(Value):
         q = np.asarray(q_lab, dtype=float)
         inv = 1.0 / wavelength
         d = q[..., :2] * (inv / (inv + q[..., 2]))[..., None]
-        if self.barrel:
-            d = d * (1 + self.barrel * np.einsum("...i,...i", d, d))[..., None]
+        if self.barrel or any(self.coma):
+            d = d * (1 + self.barrel * np.einsum("...i,...i", d, d))[..., None] + _coma(d, np.array(self.coma))
         d = d / self.q_per_pixel
         xy = d @ self.ellipse.matrix.T + np.asarray(self.origin) + shift
         if any(self.gap):
             xy = xy + self.across_gap(np.array(self.origin))
             xy = xy - self.across_gap(xy)
         return xy
+
+
+def _coma(d: np.ndarray, coma: np.ndarray) -> np.ndarray:
+    """coma q² + 2 (coma·d) d of vectors d (..., 2): what a decentred third-order distortion adds."""
+    return coma * np.einsum("...i,...i", d, d)[..., None] + 2 * (d @ coma)[..., None] * d
+
+
+def _undistorted(seen: np.ndarray, barrel: float, coma: np.ndarray) -> np.ndarray:
+    """Solve d_seen = d (1 + b d²) + coma(d) for d (..., 2): the small coma by iteration, the barrel by Newton's."""
+    d = _unbarrelled(seen, barrel)
+    for _ in range(8 if np.any(coma) else 0):
+        d = _unbarrelled(seen - _coma(d, coma), barrel)
+    return d
 
 
 def _unbarrelled(d: np.ndarray, barrel: float) -> np.ndarray:

@@ -39,6 +39,9 @@ class RefineSettings(BaseModel):
     barrel_prior_percent: float = Field(
         default=2.0, gt=0, description="Expected size of the radial distortion at the outermost spots [percent]"
     )
+    coma_prior_percent: float = Field(
+        default=0.5, gt=0, description="Expected size of the decentred distortion at the outermost spots [percent]"
+    )
     step: bool = Field(default=True, description="Refine the rotation per frame, by one factor for all frames")
     step_prior_percent: float = Field(default=0.3, gt=0, description="Expected error of the rotation step [percent]")
     drift: bool = Field(default=True, description="Refine the direct beam's position frame by frame")
@@ -242,6 +245,8 @@ def _priors(state: State, start: State, settings: RefineSettings, reach: float) 
     prior("log_scale", 0.3 if free else fixed, np.log(state.q_per_pixel / start.q_per_pixel))
     barrel = settings.barrel_prior_percent / 100 / reach**2 if settings.barrel else fixed
     prior("barrel", barrel, state.barrel - start.barrel)
+    coma = settings.coma_prior_percent / 100 / (3 * reach) if settings.barrel else fixed
+    prior("coma_x", coma, state.coma - start.coma, 2)
     prior("trend_x", 100.0 if settings.drift else fixed, state.trend, 2)
     prior("gap_x", 3.0 if settings.gap == "refined" else fixed, state.gap - start.gap, 2)
     if free and settings.known_cell is not None:

@@ -64,7 +64,8 @@ def assign(
     best = np.full(n, np.inf)
     crystal, hkl = np.full(n, -1), np.zeros((n, 3), dtype=int)
     ellipse = Ellipse.from_components(*state.ellipse)
-    detector = Detector((1, 1), state.q_per_pixel, (0.0, 0.0), ellipse=ellipse, barrel=state.barrel)
+    coma = (float(state.coma[0]), float(state.coma[1]))
+    detector = Detector((1, 1), state.q_per_pixel, (0.0, 0.0), ellipse=ellipse, barrel=state.barrel, coma=coma)
     from_beam = data.xy + 0.5 * state.gap * np.sign(data.xy - state.middle) - state.origin
     q_seen = detector.q_lab(from_beam - beam_at(state.shift, data.frame), state.wavelength)
     q0 = rotate_about(state.axis, -state.angle(data.phi), q_seen)

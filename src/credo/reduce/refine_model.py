@@ -14,11 +14,11 @@ from credo.physics.ewald import crossing_speed
 __all__ = ["GLOBALS", "Data", "State", "beam_at", "cell_freedom", "constrained_crystal", "linearised", "predicted"]
 
 #: Parameters shared by all crystals, in order: axis in plane, axis out of plane [rad], relative error of the rotation
-#: step, ellipse (2), ln(q per pixel), the barrel distortion [Å²], the steady part of the beam's drift (2) [px] and the
-#: seam between the detector's chips (2) [px].
+#: step, ellipse (2), ln(q per pixel), the barrel distortion [Å²], the coma (2) [Å], the steady part of the beam's
+#: drift (2) [px] and the seam between the detector's chips (2) [px].
 GLOBALS = (
-    "axis_in_plane", "axis_out_of_plane", "step", "ellipse_1", "ellipse_2", "log_scale", "barrel", "trend_x", "trend_y",
-    "gap_x", "gap_y",
+    "axis_in_plane", "axis_out_of_plane", "step", "ellipse_1", "ellipse_2", "log_scale", "barrel", "coma_x", "coma_y",
+    "trend_x", "trend_y", "gap_x", "gap_y",
 )  # fmt: skip
 
 #: Beyond this turn [rad] from the observed angle a crossing says nothing: the reflection grazes the sphere.
@@ -65,6 +65,7 @@ class State:
     wavelength: float
     origin: np.ndarray
     barrel: float = 0.0
+    coma: np.ndarray = field(default_factory=lambda: np.zeros(2))
     #: angles are ``pivot`` + (1 + stretch) (φ − ``pivot``) [rad]
     stretch: float = 0.0
     pivot: float = 0.0
@@ -92,6 +93,7 @@ class State:
             gap=np.array(det.gap),
             middle=np.array([det.shape[1], det.shape[0]]) / 2,
             barrel=det.barrel,
+            coma=np.array(det.coma),
             pivot=float(np.radians(scan.mid_deg.mean())),
         )
 
@@ -138,6 +140,7 @@ class State:
             ellipse=self.ellipse + step[e : e + 2],
             q_per_pixel=float(self.q_per_pixel * np.exp(step[self.at("log_scale")])),
             barrel=float(self.barrel + step[self.at("barrel")]),
+            coma=self.coma + step[self.at("coma_x") :][:2],
             shift=self.shift + shift + self.time[:, None] * step[t : t + 2],
             trend=self.trend + step[t : t + 2],
             # one held at zero must not become a rounding error that looks like a seam
@@ -155,6 +158,7 @@ class State:
             gap=(float(self.gap[0]), float(self.gap[1])),
             ellipse=Ellipse.from_components(*self.ellipse),
             barrel=self.barrel,
+            coma=(float(self.coma[0]), float(self.coma[1])),
         )
         crystals = [
             c.replace(cell=Cell(*cell), orientation=u)
@@ -225,7 +229,7 @@ def predicted(state: State, data: Data) -> tuple[np.ndarray, np.ndarray, np.ndar
     q = rotate_about(state.axis, state.angle(data.phi), q0)
     centre = state.origin + beam_at(state.shift, data.frame)
     centre -= 0.5 * state.gap * np.sign(data.xy - state.middle)
-    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre, state.barrel)
+    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre, state.barrel, state.coma)
     return xy, eps, q
 
 
@@ -253,9 +257,9 @@ def linearised(state: State, data: Data) -> tuple[np.ndarray, ...]:
     dq[-1] = (data.phi - state.pivot)[:, None] * np.cross(state.axis, q)
     centre = state.origin + beam_at(state.shift, data.frame)
     centre -= 0.5 * state.gap * np.sign(data.xy - state.middle)
-    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre, state.barrel)
+    xy, eps = spot_positions(q, state.wavelength, state.q_per_pixel, state.ellipse, centre, state.barrel, state.coma)
     eps = eps - crossing_speed(q, state.axis) * delta
-    jx, jy, je = spot_jacobian(q, dq, state.wavelength, state.q_per_pixel, state.ellipse, state.barrel)
+    jx, jy, je = spot_jacobian(q, dq, state.wavelength, state.q_per_pixel, state.ellipse, state.barrel, state.coma)
     time = np.interp(data.frame, np.arange(len(state.time)) + 0.5, state.time)
     zero = np.zeros_like(time)
     side = -0.5 * np.sign(data.xy - state.middle)

@@ -86,6 +86,8 @@ def report_of(done: Any, final: Experiment, used: dict, scale_determined: bool) 
         "ellipse_azimuth_deg": ellipse.azimuth_deg,
         "barrel_angstrom_squared": state.barrel,
         "barrel_esd": float(esd[state.at("barrel")]),
+        "coma_angstrom": [float(k) for k in state.coma],
+        "coma_esd": [float(v) for v in esd[state.at("coma_x") :][:2]],
         "ellipse_esd_percent": float(200 * np.max(esd[state.at("ellipse_1") :][:2])),
         "beam_center": [float(v) for v in final.detector.origin],
         "beam_walk_px": done.walk,
