@@ -13,7 +13,7 @@ from credo.io.text import at_line, head, number, read_text, write_text
 from credo.model import Cell, Experiment
 from credo.model.errors import CannotDo, UnreadableInput
 
-__all__ = ["ShelxIns", "experiment_of_ins", "read_ins", "sniff_ins", "write_ins"]
+__all__ = ["ShelxIns", "experiment_of_ins", "instructions", "read_ins", "sniff_ins", "write_ins"]
 
 _LATTICE = {1: "P", 2: "I", 3: "R", 4: "F", 5: "A", 6: "B", 7: "C"}
 #: Centring translations in 24ths.
@@ -57,7 +57,7 @@ def read_ins(path: Path) -> ShelxIns:
     elements: list[str] = []
     unit: list[float] = []
     constants: list[float] = []
-    for i, line in _instructions(read_text(path, 2**26)):
+    for i, line in instructions(read_text(path, 2**26)):
         key, words = line[:4].upper().strip(), line[4:].split()
         if key == "TITL":
             title = line[4:].strip()
@@ -92,7 +92,7 @@ def read_ins(path: Path) -> ShelxIns:
     return ShelxIns(title, wavelength, cell, z, latt, tuple(symm), contents, group, hklf)
 
 
-def _instructions(text: str) -> list[tuple[int, str]]:
+def instructions(text: str) -> list[tuple[int, str]]:
     """(line number, instruction), continued lines joined, remarks left out."""
     out: list[tuple[int, str]] = []
     going = False

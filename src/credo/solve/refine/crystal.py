@@ -82,9 +82,10 @@ class Crystal:
 
     def derivatives(self, p: AtomParameters, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """F (n,) and d|F|² to the used parameters (n, p) of some rows."""
-        arguments = self._arguments(p, rows)
-        jac = np.empty((len(arguments[0]), len(self.used)))
-        f = calculate_with_derivatives(*(*arguments, self._start, jac))
+        head = self._arguments(p, rows)
+        jac = np.empty((len(head[0]), len(self.used)))
+        arguments: list = [*head, self._start, jac]
+        f = calculate_with_derivatives(*arguments)
         n = len(self.centrings)
         if n > 1:
             jac *= n * n
