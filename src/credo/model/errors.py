@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["CannotDo", "CredoError", "UnreadableInput"]
 
 
 class CredoError(Exception):
-    """Base of credo's errors. ``remedy`` says what to try; ``exit_code`` is what the command line returns."""
+    """Base of credo's errors. ``remedy`` says what to try; ``exit_code`` is what the command line returns;
+    ``numbers``: what was found until then, for report.json."""
 
     exit_code = 1
 
-    def __init__(self, reason: str, remedy: str = "") -> None:
+    def __init__(self, reason: str, remedy: str = "", numbers: dict[str, Any] | None = None) -> None:
         super().__init__(f"{reason}\n  -> {remedy}" if remedy else reason)
         self.reason = reason
         self.remedy = remedy
+        self.numbers = numbers or {}
 
 
 class UnreadableInput(CredoError):

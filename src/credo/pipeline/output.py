@@ -106,7 +106,7 @@ class Output:
     def fail(self, reason: str, remedy: str = "", **more: Any) -> None:
         """The report of a failure; the files of an earlier run stay. A full disk must not hide the first error."""
         with suppress(CredoError):
-            self.write({"remedy": remedy, **more}, self.earlier.get("files", ()), ok=False, reason=reason)
+            self.write({**more, "remedy": remedy}, self.earlier.get("files", ()), ok=False, reason=reason)
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -142,7 +142,7 @@ def run_command(output: Output, work: Callable[[Path], dict[str, Any]], force: b
             files = _files(folder)
         return output.write(numbers, files)
     except CredoError as error:
-        output.fail(error.reason, error.remedy)
+        output.fail(error.reason, error.remedy, **error.numbers)
         raise
     except KeyboardInterrupt:
         output.fail("interrupted", "run it again")
