@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from credo.model import ArrayFrames, CannotDo
-from credo.reduce.spots import SpotSettings, find_spots
+from credo.model import ArrayFrames, CannotDo, Reflections
+from credo.reduce.spots import SpotSettings, clear_of_rim, find_spots
 
 BAD = np.zeros((160, 160), bool)
 
@@ -121,3 +121,20 @@ def test_nothing_is_found_in_the_direct_beam(frame_scene):
     assert r.min() > report.numbers["beam_radius_px"] - 2
     _, spots, _ = found(frame_scene, beam_radius_px=30.0)
     assert np.hypot(*(spots.xy - frame_scene.truth.detector.origin).T).min() > 28
+
+
+def ring_of(n, low, high, rng):
+    """Spots spread evenly over a ring about (258, 258)."""
+    r, way = np.sqrt(rng.uniform(low**2, high**2, n)), rng.uniform(0, 2 * np.pi, n)
+    return 258 + np.stack([r * np.cos(way), r * np.sin(way)], axis=1)
+
+
+@pytest.mark.parametrize("n_rim", [0, 250])
+def test_the_rim_of_a_moving_beam_is_left_out_and_nothing_else(n_rim):
+    rng = np.random.default_rng(3)
+    real, rim = ring_of(900, 9, 250, rng), ring_of(n_rim, 9, 11, rng)
+    xy = np.concatenate([real, rim])
+    spots = Reflections(x=xy[:, 0], y=xy[:, 1], lattice=np.r_[np.zeros(900), np.full(n_rim, -1)])
+    kept = clear_of_rim(spots, np.full((len(xy), 2), 258.0), 9.0)
+    assert not np.any(kept["lattice"] < 0)
+    assert np.sum(kept["lattice"] == 0) >= (900 if n_rim == 0 else 890)

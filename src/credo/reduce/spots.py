@@ -51,6 +51,7 @@ def find_spots(
         radius = beam_radius(background.raw_mean, origin)
     marks = _mark(experiment, frames, bad, settings, background, radius)
     spots = _gather(experiment, frames, bad, settings, background, *marks)
+    spots = clear_of_rim(spots, origin + experiment.scan.shift_at(spots["frame"]), radius)
     numbers = {"n_spots": len(spots), "beam_radius_px": radius, "gain": background.gain}
     per_frame = np.bincount(np.clip(spots["frame"].astype(int), 0, len(frames) - 1), minlength=len(frames))
     if not len(spots):
@@ -59,6 +60,20 @@ def find_spots(
             "look at the frames: is there a crystal in the beam, is the detector saturated or dark?",
         )
     return experiment, spots, Report(numbers, (), {"spots_per_frame": per_frame})
+
+
+def clear_of_rim(spots: Reflections, centre: np.ndarray, radius: float) -> Reflections:
+    """Without the rim of a beam that moves from frame to frame, which stands out of the mean frame.
+
+    Rings of 1 px about ``centre`` (n, 2), the beam of each spot's frame, out to twice ``radius``: all up to the last
+    one that holds eight times as many spots per area as is usual, and more than ten.
+    """
+    distance = np.hypot(*(spots.xy - centre).T)
+    edges = radius + np.arange(int(radius) + 60)
+    count, area = np.histogram(distance, edges)[0], np.diff(edges**2)
+    usual = np.sum(count[int(radius) :]) / np.sum(area[int(radius) :])
+    crowded = np.flatnonzero(count[: int(radius)] > 10 + 8 * usual * area[: int(radius)])
+    return spots.select(distance > edges[crowded[-1] + 2]) if len(crowded) else spots
 
 
 def _mark(experiment, frames, bad, settings, background, radius):
