@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from credo.io.convert import write_frames
+from credo.io.convert import FRAME_WRITERS, write_frames
+from credo.io.project import write_experiment
 from credo.io.samples import sample
 from credo.io.structure import read_structure
-from credo.model import UnreadableInput
+from credo.io.xds_inp import write_xds_inp
+from credo.model import Experiment, UnreadableInput
 from credo.physics.rotation_series import FaultSettings, SeriesSettings, simulate_series
 from credo.physics.truth import write_truth
 from credo.pipeline.output import Output, fingerprint, run_command
@@ -45,6 +47,7 @@ def simulate_frames(
         structure = read_structure(Path(cif)) if cif is not None else sample(str(sample_name))
         series = simulate_series(structure, settings, progress=lambda i, n: say(f"frame {i} of {n}"))
         write_frames(folder, form, series.experiment, series.frames)
+        _write_header(folder, form, series.experiment)
         write_truth(folder / "truth.json", series.truth)
         return {
             "n_frames": len(series.frames),
@@ -57,3 +60,11 @@ def simulate_frames(
         }
 
     return run_command(output, work, force)
+
+
+def _write_header(folder: Path, form: str, experiment: Experiment) -> None:
+    """What the frames' format cannot say, beside them: an XDS.INP as instruments write it, or our experiment.json."""
+    if form in ("smv", "cbf"):
+        write_xds_inp(folder / "XDS.INP", experiment, f"?????{FRAME_WRITERS[form]}", "SMV" if form == "smv" else "CBF")
+    elif form in ("tiff", "mrc", "mrcs"):
+        write_experiment(folder / "experiment.json", experiment.replace(source=str(folder.parent.resolve())))

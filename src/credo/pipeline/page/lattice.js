@@ -40,7 +40,7 @@
     }
     const axis = data.axis;
     // a little off a zone axis, so that depth is seen at once
-    let view = basis ? turned(looking(direct[2], basis[0]), 0.35, 0.25) : looking(cross(axis, [0, 0, 1]), cross([0, 0, 1], axis));
+    let view = basis ? turned(looking(direct[2], basis[0]), 0.35, 0.25) : looking([0, 0, 1], [1, 0, 0]);
 
     function fold() {
       const out = new Float32Array(3 * n);
@@ -137,7 +137,8 @@
     }
 
     function look(name) {
-      if (name === "axis") view = looking(unit(cross(axis, Math.abs(axis[2]) < 0.9 ? [0, 0, 1] : [1, 0, 0])), cross(axis, cross(axis, [0, 0, 1])));
+      // along the beam as near as can be, the axis upwards
+      if (name === "axis") view = looking(cross(cross(axis, [0, 0, 1]), axis), cross([0, 0, 1], axis));
       else { const i = "abc".indexOf(name); view = looking(direct[i], basis[(i + 1) % 3]); }
       draw();
     }

@@ -16,7 +16,10 @@ def _is_number(value: object) -> bool:
 
 def fixed(value: object, digits: int = 2) -> str:
     """With ``digits`` decimals."""
-    return f"{value:.{digits}f}".replace("-", "−") if _is_number(value) else NOTHING
+    if not _is_number(value):
+        return NOTHING
+    # + 0.0 takes the sign off a nought
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # type: ignore[call-overload]
 
 
 def percent(value: object, digits: int = 1) -> str:

@@ -31,11 +31,12 @@ def pattern_section(found: Processed) -> str:
     mean = found.stages["mask"].figures.get("mean_image") if "mask" in found.stages else None
     if mean is None or found.frames is None:
         return section("pattern", "Reciprocal lattice", f'<div class="pair">{space}</div>' if space else "")
-    note = (
-        "Bright is dark, as on a plate. Circles are predicted from the refined geometry, not from the spots: where "
-        "they lie round the observed spots, cell, axis, hand, beam and distortions are right together. "
-        "Drag to move, Ctrl + wheel or + and − to zoom."
-    )
+    note = "Drag to move, Ctrl + wheel or + and − to zoom."
+    if found.experiment.crystals:
+        note = (
+            "Circles are predicted from the refined geometry, not from the spots: where they lie round the observed "
+            "spots, cell, axis, hand, beam and distortions are right together. "
+        ) + note
     singles = "".join(_frame_figure(found, f) for f in _chosen_frames(found))
     return section(
         "pattern", "Diffraction pattern and reciprocal lattice",
@@ -47,10 +48,9 @@ def _mean_figure(found: Processed, mean: np.ndarray) -> str:
     experiment, spots, table = found.experiment, found.spots, found.reflections
     size = 0.7 * _radius(experiment)
     lost = spots.select(spots["lattice"] < 0)
-    layers: list[Layer] = [
-        ("rings", "resolution rings", rings(experiment), True),
-        ("axis", "axis", _axis(experiment), True),
-    ]
+    layers: list[Layer] = [("rings", "resolution rings", rings(experiment), True)]
+    if experiment.crystals:
+        layers.append(("axis", "axis", _axis(experiment), True))
     what = ["Mean of the frames"]
     if table is not None and len(table):
         strong = _strongest(table, 600)
@@ -65,10 +65,13 @@ def _mean_figure(found: Processed, mean: np.ndarray) -> str:
     layers.append(("lost", "not indexed", crosses(lost["x"], lost["y"], 0.5 * size, "c2"), False))
     layers.append(("spots", "observed", crosses(spots["x"], spots["y"], 0.5 * size, "c3"), False))
     what.append(f'<span class="key c2">×</span> {len(lost)} spots that are not indexed (off at first)')
+    what.append("rings in Å")
+    if experiment.crystals:
+        what.append("dashed: the rotation axis")
     picture = plate(
         _grey_mean(mean), mean.shape, layers, "Mean diffraction pattern", "Mean of all frames with predictions."
     )
-    return figure("mean-pattern", picture, "; ".join(what) + "; rings in Å; dashed: the rotation axis.")
+    return figure("mean-pattern", picture, "; ".join(what) + ".")
 
 
 def _grey_mean(mean: np.ndarray) -> np.ndarray:
@@ -116,9 +119,10 @@ def _frame_figure(found: Processed, f: int) -> str:
 def _grey_frame(image: np.ndarray) -> np.ndarray:
     """A frame whose spots are brought out; means over blocks find the white end, so that single counts do not."""
     small = shrunk(image, 600)
-    low, level = (float(v) for v in np.quantile(small, (0.05, 0.5)))
+    low, level = (float(v) for v in np.quantile(small, (0.25, 0.5)))
     high = float(np.quantile(shrunk(small, max(small.shape) // 2), 0.997))
-    return as_grey(small, low, max(high, 2 * level, low + 3), levels=32)
+    noise = np.sqrt(max(level, 0.0) + 1)
+    return as_grey(small, low, max(high, level + 8 * noise), levels=32)
 
 
 def _recorded(experiment: Experiment, table: Reflections | None, f: int) -> Reflections | None:

@@ -38,6 +38,7 @@ def headline(found: Processed) -> str:
     n = found.report.numbers
     crystals = found.experiment.crystals
     cells = "".join(_cell(c, len(crystals) > 1, k) for k, c in enumerate(crystals))
+    cells = cells or '<p class="cell"><b>No lattice was found.</b></p>'
     rows: list[tuple[str, str]] = []
     if crystals:
         name = crystals[0].space_group
