@@ -94,6 +94,7 @@ def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> P
     from credo.reduce.beam import find_beam
     from credo.reduce.integrate import IntegrateSettings, integrate
     from credo.reduce.mask import find_mask
+    from credo.reduce.saturation import find_saturation
     from credo.reduce.spots import find_spots
 
     assert opened.frames is not None
@@ -107,6 +108,7 @@ def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> P
     say("background and mask")
     background = mean_background(frames)
     _check_signal(background.raw_mean, frames, experiment)
+    experiment, stages["saturation"] = find_saturation(experiment, frames)
     bad, stages["mask"] = find_mask(experiment, frames, background=background)
     say("direct beam")
     experiment, stages["beam"] = find_beam(experiment, frames, bad, background=background)

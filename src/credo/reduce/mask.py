@@ -54,9 +54,11 @@ def find_mask(
     if dark.mean() < 0.6:
         dead |= dark & (near > 3 * background.gain / n)
         dead |= _large_dark(dark)
-    bad |= hot | dead
+    shadow = _shadow(background.raw_mean, len(frames), background.gain)
+    bad |= hot | dead | shadow
     numbers = {
         "n_bad_pixels": int(bad.sum()),
+        "n_shadow": int(shadow.sum()),
         "n_hot": int(hot.sum()),
         "n_dead": int(dead.sum()),
         "gap_rows": [int(i) for i in lines[0]],
@@ -74,6 +76,29 @@ def _large_dark(dark: np.ndarray) -> np.ndarray:
     """Borders and shadows without a single count: dark pixels whose whole 5×5 neighbourhood is dark, and these."""
     core = uniform_filter(dark.astype(np.float32), 5, mode="nearest") > 0.999
     return binary_dilation(core, iterations=2) & dark
+
+
+def _shadow(mean: np.ndarray, n: int, gain: float, margin: int = 4) -> np.ndarray:
+    """What an aperture or a beam stop covers (ny, nx): much darker than the rest, with an edge.
+
+    In the histogram of ln(mean) a shadow is a peak of its own, with next to no pixels between it and the rest; where
+    the pattern merely fades away there is no such valley. ``margin`` pixels of penumbra are covered too.
+    """
+    smooth = uniform_filter(mean, 5, mode="nearest")
+    # a mean of few electrons has no valleys but chance ones
+    floor = 4 * gain / (25 * max(n, 1))
+    levels = np.log(np.maximum(smooth, floor))
+    count, edges = np.histogram(levels, bins=np.arange(levels.min(), levels.max() + 0.5, 0.25))
+    before, after = np.maximum.accumulate(count), np.maximum.accumulate(count[::-1])[::-1]
+    lower = np.minimum(before, after)
+    depth = count / np.maximum(lower, 1)
+    valley = (depth < 0.1) & (np.cumsum(count) > 0.005 * mean.size) & (lower > 0.005 * mean.size)
+    ends = np.flatnonzero(np.diff(np.r_[0, valley, 0]))
+    starts, ends = ends[::2], ends[1::2]
+    # an edge is a step of at least e, with few pixels on it
+    if not len(starts) or (ends - starts).max() < 4:
+        return np.zeros(mean.shape, dtype=bool)
+    return binary_dilation(levels < edges[ends[np.argmax(ends - starts)]], iterations=margin)
 
 
 def _gap_lines(mean: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
