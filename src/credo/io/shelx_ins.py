@@ -13,7 +13,7 @@ from credo.io.text import at_line, head, number, read_text, write_text
 from credo.model import Cell, Experiment
 from credo.model.errors import CannotDo, UnreadableInput
 
-__all__ = ["ShelxIns", "experiment_of_ins", "instructions", "read_ins", "sniff_ins", "write_ins"]
+__all__ = ["ShelxIns", "experiment_of_ins", "instructions", "read_ins", "sniff_ins", "symmetry_lines", "write_ins"]
 
 _LATTICE = {1: "P", 2: "I", 3: "R", 4: "F", 5: "A", 6: "B", 7: "C"}
 #: Centring translations in 24ths.
@@ -165,7 +165,7 @@ def write_ins(
         f"TITL {(title or 'credo')[:60]}" + (f" in {group.xhm()}" if group else ""),
         "CELL " + " ".join([f"{experiment.beam.wavelength:.6f}", *(f"{x:.5f}" for x in crystal.cell.parameters)]),
         "ZERR " + " ".join([f"{z or 1:g}", *(f"{x:.5f}" for x in esd)]),
-        *_symmetry(group, crystal.centring),
+        *symmetry_lines(group, crystal.centring),
         "SFAC " + " ".join(contents),
         "UNIT " + " ".join(f"{n:g}" for n in contents.values()),
         "HKLF 4",
@@ -180,7 +180,7 @@ def _guess(volume: float) -> dict[str, float]:
     return {"C": max(1, round(0.75 * n)), "H": n, "O": max(1, round(0.25 * n))}
 
 
-def _symmetry(group: gemmi.SpaceGroup | None, centring: str) -> list[str]:
+def symmetry_lines(group: gemmi.SpaceGroup | None, centring: str) -> list[str]:
     """LATT and SYMM: with a centre at the origin only half of the operations are listed."""
     letters = {v: k for k, v in _LATTICE.items()}
     if group is None:

@@ -174,13 +174,16 @@ def with_hydrogens(
 
 
 def _free_labels(structure: Structure, parent: str, count: int) -> list[str]:
-    taken = {a.label for a in structure.atoms}
-    stem = "H" + parent[len(parent) - len(parent.lstrip("CNOSBcnosb")) :]
-    if count == 1 and stem not in taken and len(stem) > 1:
-        return [stem]
-    names = (f"{stem}{x}" for x in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    free = [x for x in names if x not in taken][:count]
-    return free if len(free) == count else [f"H{len(taken) + k}" for k in range(count)]
+    """Names of at most four letters, SHELXL's limit, after the parent's where that is possible."""
+    taken = {a.label.upper() for a in structure.atoms}
+    suffix = parent.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") or parent
+    ends = [""] if count == 1 else list("ABCDEF"[:count])
+    stems = [f"H{suffix}", f"H{suffix.lstrip('0')}", *(f"H{k}" for k in range(1, 1000))]
+    for stem in stems:
+        names = [f"{stem}{e}" for e in ends]
+        if len(stem) > 1 and all(len(x) <= 4 and x.upper() not in taken for x in names):
+            return names
+    raise CannotDo(f"no names are left for the hydrogens of {parent}", "rename atoms of the model")
 
 
 def add_hydrogens(model: Model, nuclear: bool = True) -> Model:
