@@ -65,7 +65,8 @@ def test_xds_inp_round_trip(indexed, tmp_path):
 
 def test_several_keywords_on_a_line_comments_and_repeats():
     keys = parse_keywords(
-        "NX=512 NY= 516  QX=0.055 ! QY=1\n!ORGX=3\nEXCLUDE_DATA_RANGE= 1 2\nEXCLUDE_DATA_RANGE=5 6\nREFINE(IDXREF)= BEAM"
+        "NX=512 NY= 516  QX=0.055 ! QY=1\n!ORGX=3\nEXCLUDE_DATA_RANGE= 1 2\nEXCLUDE_DATA_RANGE=5 6\n"
+        "REFINE(IDXREF)= BEAM"
     )
     assert keys["NX"] == ["512"] and keys["NY"] == ["516"] and keys["QX"] == ["0.055"]
     assert "QY" not in keys and "ORGX" not in keys

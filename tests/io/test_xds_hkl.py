@@ -89,7 +89,8 @@ def test_gemmi_reads_what_we_write(indexed, tmp_path):
     xds = gemmi.read_xds_ascii(str(tmp_path / "XDS_ASCII.HKL"))
     assert len(xds.miller_array) == len(r)
     assert tuple(xds.cell_constants) == pytest.approx(e.crystal.cell.parameters, abs=1e-3)
-    assert xds.starting_frame == 3 and xds.oscillation_range == pytest.approx(0.4)
+    assert tuple(xds.rotation_axis) == pytest.approx(e.goniometer.axis, abs=1e-5)
+    assert sorted(xds.zd_array) == pytest.approx(sorted((r["phi_calc"] + 31.5) / 0.4 + 2), abs=1e-3)
 
 
 def test_cut_off_files_and_bad_lines_are_named(indexed, tmp_path):

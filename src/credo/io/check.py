@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from credo.io.electron import voltage_of
-from credo.io.open import Opened, open_experiment
+from credo.io.open import Opened, is_reflections, open_experiment
 from credo.io.overrides import GeometryOverrides
 from credo.model import Experiment, Frames, Report
 
@@ -30,7 +31,13 @@ def check(paths: Path | str | Sequence[Path | str], overrides: GeometryOverrides
 
     The images are only sampled; values that no file states are ``None``.
     """
-    opened = open_experiment(paths, overrides, need_angles=False)
+    given = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+    if len(given) == 1 and is_reflections(given[0]):
+        return _check_processing(given[0])
+    return _report(open_experiment(given, overrides, need_angles=False))
+
+
+def _report(opened: Opened) -> Report:
     experiment = opened.experiment
     known = set(experiment.known)
     problems = list(experiment.problems) + _problems(experiment) + _pictures(opened)
@@ -54,7 +61,36 @@ def check(paths: Path | str | Sequence[Path | str], overrides: GeometryOverrides
         "known": sorted(known),
         "problems": problems,
     }
+    if experiment.crystals:
+        numbers |= _crystal(experiment)
     return Report(numbers, tuple(problems))
+
+
+def _crystal(experiment: Experiment) -> dict[str, Any]:
+    c = experiment.crystal
+    return {
+        "lattices": len(experiment.crystals), "cell": list(c.cell.parameters),
+        "cell_esd": list(c.cell.esd) if c.cell.esd else None, "space_group": c.space_group,
+    }  # fmt: skip
+
+
+def _check_processing(path: Path) -> Report:
+    """A list of spots or reflections, an orientation, a cell: what the file holds, and what it lacks."""
+    from credo.io.edtools import read_cells_yaml
+    from credo.io.reflection_files import read_any, sniff
+
+    kind = sniff(path)
+    if kind == "cells_yaml":
+        records = read_cells_yaml(path)
+        return Report({"kind": kind, "frames": 0, "data_sets": len(records), "problems": []})
+    experiment, table = read_any(path)
+    merged = {"n_reflections": len(table), "columns": list(table), "format": kind}
+    if experiment is None:
+        said = [f"{path.name} holds no cell, and no .ins, .expt or XDS.INP that belongs to it lies beside it."]
+        empty = {"kind": kind, "source": str(path), "frames": 0, "shape": None, "wavelength": None}
+        return Report(empty | {"rotation_axis_deg": None, "problems": said} | merged, tuple(said))
+    report = _report(Opened(experiment, None, table if len(table) else None))
+    return Report(report.numbers | merged, report.warnings)
 
 
 def _problems(experiment: Experiment) -> list[str]:
@@ -66,7 +102,7 @@ def _problems(experiment: Experiment) -> list[str]:
     missing = experiment.scan.missing
     if len(missing):
         said.append(f"{len(missing)} frames are missing between the first and the last number: kept as gaps.")
-    if len(experiment.scan) == 1:
+    if len(experiment.scan) == 1 and "angles" in experiment.known:
         said.append("A single frame: a rotation series is needed to find a cell.")
     return said
 

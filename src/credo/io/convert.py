@@ -1,4 +1,4 @@
-"""Any readable frames to any format that credo writes: one file for each frame, or one for all."""
+"""Any readable data to any format that credo writes: frames, one file for each or one for all, and processing files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from credo.io import cbf, mrc, nxmx_write, smv, tiff
 from credo.io.open import is_reflections, open_experiment
 from credo.io.overrides import GeometryOverrides
 from credo.io.project import write_experiment
-from credo.model import Experiment, Frames, Report
+from credo.model import Experiment, Frames, Reflections, Report
 from credo.model.errors import CannotDo, UnreadableInput
 
 __all__ = ["FRAME_WRITERS", "convert", "write_frames"]
@@ -30,26 +30,44 @@ def convert(
     to: str | None = None,
     overrides: GeometryOverrides | None = None,
 ) -> Report:
-    """Convert frames.
+    """Convert frames, or processing files.
 
-    target: a folder (with ``to``: smv, tiff, mrc, cbf, mrcs, nxmx), a file whose suffix says the format, or a name with
-    a suffix into a new folder (``out/.cbf``). An experiment.json beside the frames keeps what the format cannot hold.
+    target: of frames: a folder (with ``to``: smv, tiff, mrc, cbf, mrcs, nxmx) or a file whose suffix says the format;
+    a folder of frames also gets an experiment.json, which keeps what the format cannot hold (the axis, the angles of
+    TIFF and MRC), and XDS.INP beside SMV and CBF where the geometry is known. Of anything: a processing file by its
+    name (XDS.INP, a.expt, a.pts, a.mtz ...), which takes the geometry and, if there are any, the spots or reflections.
     """
     source, target = Path(source), Path(target)
-    if is_reflections(source):
-        return _convert_reflections(source, target)
+    if to is None and is_processing(target):
+        return _convert_processing(source, target, overrides)
     form = _format(target, to)
     opened = open_experiment(source, overrides, need_angles=False)
     if opened.frames is None:
-        raise CannotDo(f"{source}: no frames to convert", "give frames or a reflection file")
-    whole = form in ("mrcs", "nxmx") or bool(target.suffix)
+        raise CannotDo(
+            f"{source}: no frames to convert", "give frames, or a target that is a processing file (a.mtz, a.refl ...)"
+        )
+    whole = (form in ("mrcs", "nxmx") and bool(target.suffix)) or target.suffix.lower() in _BY_SUFFIX
     if whole and form in ("smv", "cbf", "mrc") and len(opened.frames) > 1:
         raise UnreadableInput(f"{target}: {form} holds one frame in a file", f"give a folder and --to {form}")
     clipped = write_frames(target, form, opened.experiment, opened.frames, whole=whole)
     warnings = opened.experiment.problems
+    if not whole:
+        _write_geometry(target, form, opened.experiment)
+    elif form in ("mrcs", "tiff"):
+        warnings += (f"{target.name} holds no geometry: convert to a folder (--to {form}) or to NXmx to keep it.",)
     if clipped:
         warnings += (f"{clipped} values did not fit {form} and were clipped.",)
     return Report({"n_frames": len(opened.frames), "format": form, "clipped": clipped}, warnings)
+
+
+def _write_geometry(folder: Path, form: str, experiment: Experiment) -> None:
+    """experiment.json beside the frames, and XDS.INP for the formats that XDS reads."""
+    write_experiment(folder / "experiment.json", experiment.replace(source=str(folder.resolve())))
+    if form in ("smv", "cbf") and {"origin", "q_per_pixel", "angles", "axis"} <= set(experiment.known):
+        from credo.io.xds_inp import write_xds_inp
+
+        kind = "SMV" if form == "smv" else "CBF"
+        write_xds_inp(folder / "XDS.INP", experiment, f"?????{FRAME_WRITERS[form]}", kind)
 
 
 def _format(target: Path, to: str | None) -> str:
@@ -61,14 +79,48 @@ def _format(target: Path, to: str | None) -> str:
     return form
 
 
-def _convert_reflections(source: Path, target: Path) -> Report:
-    """Lists of spots and reflections go through the processing formats."""
-    from credo.io.reflection_files import read_any, write_any
+def is_processing(path: Path) -> bool:
+    """Whether a name to write to is that of a processing file."""
+    from credo.io.reflection_files import FORMATS
 
-    experiment, reflections = read_any(source)
-    write_any(target, experiment, reflections)
-    problems = () if experiment is None else experiment.problems
-    return Report({"n_frames": 0, "n_reflections": len(reflections)}, problems)
+    names = {n for f in FORMATS for n in f.names}
+    return path.name.lower() in names or path.suffix.lower() in names
+
+
+def _convert_processing(source: Path, target: Path, overrides: GeometryOverrides | None) -> Report:
+    """Geometry, spots and reflections of anything into a processing file."""
+    from credo.io.reflection_files import read_any, write_any, writer_of
+
+    chosen = writer_of(target)
+    others = {".refl", ".expt"} if chosen.name in ("refl", "expt") else {target.suffix}
+    for path in {target, *(target.with_suffix(s) for s in others)}:
+        if path.exists():
+            raise CannotDo(f"{path}: exists already", "give a new name")
+    if is_reflections(source) and overrides is None:
+        experiment, reflections = read_any(source)
+        frames = 0
+    else:
+        opened = open_experiment(source, overrides, need_angles=False)
+        experiment, reflections = opened.experiment, opened.spots or Reflections()
+        frames = 0 if opened.frames is None else len(opened.frames)
+    if experiment is not None and not (source.name == "experiment.json" and experiment.crystals):
+        _require_geometry(source, chosen.name, chosen.needs, experiment)
+    losses = write_any(target, experiment, reflections)
+    problems = losses if experiment is None else (*experiment.problems, *losses)
+    return Report({"n_frames": frames, "n_reflections": len(reflections), "format": chosen.name}, problems)
+
+
+def _require_geometry(source: Path, name: str, needs: frozenset[str], experiment: Experiment) -> None:
+    """Placeholders must not become another file's truth; credo's own results found in the data what no file said."""
+    words = {"q_per_pixel": "the scale (--pixel-size or --distance)", "angles": "the angles (--step and --start)",
+             "axis": "the rotation axis (--axis)"}  # fmt: skip
+    wanted = {"geometry": {"q_per_pixel", "angles", "axis"}, "axis": {"axis", "angles"}}
+    missing = set().union(*(wanted[n] for n in needs if n in wanted)) - set(experiment.known)
+    if missing:
+        raise CannotDo(
+            f"{source}: does not say {', '.join(words[k] for k in words if k in missing)}, which {name} needs",
+            "give it, or process the frames first",
+        )
 
 
 def write_frames(target: Path, form: str, experiment: Experiment, frames: Frames, *, whole: bool = False) -> int:

@@ -14,7 +14,7 @@ from credo.io.frame_file import reading
 from credo.io.merged import cell_or_none, without_geometry
 from credo.io.project import atomic_path
 from credo.io.space_group import find_space_group
-from credo.model import Experiment, Reflections
+from credo.model import Experiment, Reflections, Scan
 from credo.model.errors import CannotDo, UnreadableInput
 
 __all__ = ["read_mtz", "sniff_mtz", "write_mtz"]
@@ -56,7 +56,8 @@ def _checked(path: Path) -> None:
 
 def read_mtz(path: Path) -> tuple[Experiment, Reflections]:
     """Columns h k l intensity sigma of the first intensities in the file; of unmerged files also x y phi batch where
-    they are (XDET, YDET, ROT; in the writer's own convention). Structure factors F become F²."""
+    they are (XDET, YDET, ROT; in the writer's own convention), with the frames of the batches as the scan. Structure
+    factors F become F²."""
     with reading(path, "an MTZ"):
         _checked(path)
         mtz: Any = gemmi.read_mtz_file(str(path))
@@ -64,23 +65,11 @@ def read_mtz(path: Path) -> tuple[Experiment, Reflections]:
             mtz.switch_to_original_hkl()
         data = np.array(mtz.array, dtype=float)
         names = [c.label for c in mtz.columns]
-        types = [c.type for c in mtz.columns]
         get = {name: data[:, i] for i, name in enumerate(names)}
         hkl = np.array(mtz.make_miller_array())
         out: dict[str, np.ndarray] = dict(zip("hkl", hkl.T))
-        out |= _intensity(path, data, names, types)
-        for theirs, ours in (
-            ("XDET", "x"),
-            ("YDET", "y"),
-            ("ROT", "phi"),
-            ("LP", "lorentz"),
-            ("FRACTIONCALC", "partiality"),
-        ):
-            if theirs in get and ours not in ("lorentz",):
-                out[ours] = get[theirs]
-        if "BATCH" in get:
-            out["batch"] = get["BATCH"].astype(np.int32)
-        keep = np.isfinite(out["intensity"]) & np.isfinite(out["sigma"])
+        out |= _intensity(path, data, names, [c.type for c in mtz.columns])
+        out |= {ours: get[theirs] for theirs, ours in _MORE.items() if theirs in get}
         wavelengths = [d.wavelength for d in mtz.datasets if d.wavelength > 0]
         cell = cell_or_none(mtz.cell.parameters)
         if cell is None:
@@ -88,7 +77,36 @@ def read_mtz(path: Path) -> tuple[Experiment, Reflections]:
         experiment = without_geometry(
             cell, mtz.spacegroup, wavelengths[-1] if wavelengths else None, source=str(path), kind="MTZ"
         )
+        if "BATCH" in get:
+            out["batch"] = get["BATCH"].astype(np.int32)
+            scan = _scan(mtz.batches)
+            if scan is not None and np.isin(out["batch"], scan.numbers).all():
+                out["frame"] = np.searchsorted(scan.numbers, out["batch"]) + 0.5
+                if "phi" in out:
+                    out["frame"] = _within(out["frame"], out["phi"], scan)
+                experiment = experiment.replace(scan=scan, known=(*experiment.known, "angles"))
+        keep = np.isfinite(out["intensity"]) & np.isfinite(out["sigma"])
         return experiment, Reflections(out).select(keep)
+
+
+#: Columns of unmerged files -> credo's.
+_MORE = {"XDET": "x", "YDET": "y", "ROT": "phi", "FRACTIONCALC": "partiality"}
+
+
+def _scan(batches: Any) -> Scan | None:
+    """The frames of the batches with their rotation (phi start and end), None where a batch has none."""
+    rows = sorted((b.number, b.floats[36], b.floats[37]) for b in batches)
+    numbers, start, end = (np.array(v, dtype=float) for v in zip(*rows)) if rows else (np.zeros(0),) * 3
+    usable = len(rows) and np.all(np.diff(numbers) > 0) and np.isfinite([start, end]).all()
+    if not usable or np.any(np.abs(end - start) < 1e-5) or np.any(np.abs([start, end]) > 7200):
+        return None
+    return Scan(numbers.astype(np.int64), start, end - start)
+
+
+def _within(frame: np.ndarray, phi: np.ndarray, scan: Scan) -> np.ndarray:
+    """The frame of a batch, and how far into it the angle lies."""
+    row = frame.astype(int)
+    return row + np.clip((phi - scan.start_deg[row]) / scan.width_deg[row], 0, 0.999999)
 
 
 def _intensity(path: Path, data: np.ndarray, names: list[str], types: list[str]) -> dict[str, np.ndarray]:
@@ -116,6 +134,23 @@ def write_mtz(path: Path, experiment: Experiment, reflections: Reflections) -> N
         raise CannotDo(f"{path}: MTZ needs a cell, indices, intensities and sigmas", "integrate the data first")
     if "rejected" in r:
         r = r.select(~r["rejected"])
+    mtz = _empty(experiment)
+    unmerged = "phi" in r and "frame" in r
+    columns = _unmerged(experiment, r, mtz.spacegroup) if unmerged else _merged(r)
+    for label, kind, _ in columns[3:]:
+        mtz.add_column(label, kind)
+    mtz.set_data(np.ascontiguousarray(np.column_stack([v for *_, v in columns]), dtype=np.float32))
+    if unmerged:
+        _add_batches(mtz, experiment)
+    else:
+        mtz.ensure_asu()
+    mtz.sort(5 if unmerged else 3)
+    with atomic_path(path) as temporary:
+        mtz.write_to_file(str(temporary))
+
+
+def _empty(experiment: Experiment) -> Any:
+    """An MTZ with the crystal and the wavelength, and the columns H, K, L."""
     crystal = experiment.crystal
     mtz: Any = gemmi.Mtz(with_base=True)
     mtz.title = "credo"
@@ -124,30 +159,32 @@ def write_mtz(path: Path, experiment: Experiment, reflections: Reflections) -> N
     mtz.add_dataset("credo")
     mtz.dataset(1).wavelength = experiment.beam.wavelength
     mtz.dataset(1).cell = mtz.cell
-    unmerged = "phi" in r and "frame" in r
-    extra = [n for n in ("x", "y", "phi") if n in r]
-    labels = [("M/ISYM", "Y"), ("BATCH", "B")] if unmerged else []
-    labels += [("I", "J"), ("SIGI", "Q")] if unmerged else [("IMEAN", "J"), ("SIGIMEAN", "Q")]
-    theirs = {"x": "XDET", "y": "YDET", "phi": "ROT"}
-    labels += [(theirs[n], "R") for n in extra] if unmerged else []
-    for label, kind in labels:
-        mtz.add_column(label, kind)
-    columns = [*r.hkl.T]
-    if unmerged:
-        numbers = experiment.scan.numbers
-        frame = np.clip(np.floor(r["frame"]).astype(int), 0, len(numbers) - 1)
-        columns += [np.zeros(len(r)), numbers[frame]]
-        _add_batches(mtz, experiment)
-    columns += [r["intensity"], r["sigma"]]
-    columns += [r[n] for n in extra] if unmerged else []
-    mtz.set_data(np.ascontiguousarray(np.column_stack(columns), dtype=np.float32))
-    if unmerged:
-        mtz.switch_to_asu_hkl()
-    else:
-        mtz.ensure_asu()
-    mtz.sort(5 if unmerged else 3)
-    with atomic_path(path) as temporary:
-        mtz.write_to_file(str(temporary))
+    return mtz
+
+
+_Columns = list[tuple[str, str, np.ndarray]]
+
+
+def _merged(r: Reflections) -> _Columns:
+    """(label, type, values)."""
+    return [
+        *((n.upper(), "H", r[n]) for n in "hkl"), ("IMEAN", "J", r["intensity"]), ("SIGIMEAN", "Q", r["sigma"]),
+    ]  # fmt: skip
+
+
+def _unmerged(experiment: Experiment, r: Reflections, group: gemmi.SpaceGroup) -> _Columns:
+    """(label, type, values); indices in the asymmetric unit, M/ISYM says from which they came."""
+    numbers = experiment.scan.numbers
+    batch = numbers[np.clip(np.floor(r["frame"]).astype(int), 0, len(numbers) - 1)]
+    asu: Any = gemmi.ReciprocalAsu(group)
+    operations = group.operations()
+    found = [asu.to_asu(h, operations) for h in r.hkl.tolist()]
+    hkl = np.array([h for h, _ in found]).reshape(-1, 3)
+    where = [(label, "R", r[n]) for n, label in (("x", "XDET"), ("y", "YDET"), ("phi", "ROT")) if n in r]
+    return [
+        *((n, "H", hkl[:, i]) for i, n in enumerate("HKL")), ("M/ISYM", "Y", np.array([k for _, k in found])),
+        ("BATCH", "B", batch), ("I", "J", r["intensity"]), ("SIGI", "Q", r["sigma"]), *where,
+    ]  # fmt: skip
 
 
 def _add_batches(mtz: Any, experiment: Experiment) -> None:

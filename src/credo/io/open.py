@@ -10,7 +10,7 @@ import numpy as np
 
 from credo.io.archive import is_archive, unpack
 from credo.io.assemble import assemble
-from credo.io.frame_file import FrameFile, Hints
+from credo.io.frame_file import FrameFile, Hints, reading
 from credo.io.instamatic import nearby, read_ed3d_hints, read_log, read_pts_hints, read_xds_hints
 from credo.io.overrides import GeometryOverrides
 from credo.io.series import Series, choose_series, find_series, series_of
@@ -22,7 +22,10 @@ from credo.model.errors import CannotDo, UnreadableInput
 __all__ = ["GeometryOverrides", "Opened", "in_memory", "open_experiment"]
 
 _SPOTS = ("spot.xds", "strong.refl")
-_REFLECTIONS = (".refl", ".expt", ".hkl", ".mtz", ".cif", ".cif_pets")
+_REFLECTIONS = (
+    ".refl", ".expt", ".hkl", ".mtz", ".cif", ".fcf", ".mmcif", ".cif_pets", ".pts", ".ed3d", ".ins", ".res", ".lp",
+    ".xds", ".yaml", ".yml",
+)  # fmt: skip
 #: Loose images of a folder that count for less than an archive beside them (samples, thumbnails).
 _FEW = 10
 
@@ -64,15 +67,16 @@ def open_experiment(
     if path.suffix.lower() == ".json":
         return _open_project(path, overrides)
     if is_reflections(path):
-        return _open_spots(path)
+        return _open_spots(path, overrides)
     if path.name.lower() == "xds.inp":
-        return _open_folder(_template_folder(path), overrides, need_angles)
+        return _open_xds_inp(path, overrides, need_angles)
     return _open_files([path], overrides, need_angles)
 
 
 def is_reflections(path: Path) -> bool:
-    """Whether the name is that of a list of spots or reflections, not of frames."""
-    return path.name.lower() in _SPOTS or path.suffix.lower() in _REFLECTIONS
+    """Whether the name is that of a processing file (also gzipped), not of frames."""
+    name = path.name.lower().removesuffix(".gz")
+    return path.is_file() and Path(name).suffix in _REFLECTIONS
 
 
 def _open_folder(folder: Path, overrides: GeometryOverrides, need_angles: bool, *, plain: bool = False) -> Opened:
@@ -87,7 +91,7 @@ def _open_folder(folder: Path, overrides: GeometryOverrides, need_angles: bool, 
     if not found or len(found[0]) == 1:
         spots = [p for p in sorted(folder.iterdir()) if p.name.lower() in _SPOTS]
         if spots:
-            return _open_spots(spots[0])
+            return _open_spots(spots[0], overrides)
     series, notes = choose_series(found, folder)
     top = folder if series.folder != folder else None
     return _open_series(series, overrides, need_angles, source=series.folder, notes=notes, top=top)
@@ -222,7 +226,11 @@ def _open_project(path: Path, overrides: GeometryOverrides) -> Opened:
             raw = open_experiment(source, need_angles=False)
         frames = raw.frames
     if frames is not None and source is not None:
-        rows = np.flatnonzero(np.isin(raw.experiment.scan.numbers, experiment.scan.numbers))
+        numbers = raw.experiment.scan.numbers
+        rows = np.flatnonzero(np.isin(numbers, experiment.scan.numbers))
+        if len(numbers) == len(experiment.scan) and np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
+            # a stack only counts its images
+            rows = np.arange(len(numbers))
         if len(rows) != len(experiment.scan):
             raise UnreadableInput(
                 f"{path}: {source} holds {len(rows)} of the {len(experiment.scan)} frames it was made from",
@@ -272,7 +280,7 @@ def _overruled(opened: Opened, overrides: GeometryOverrides) -> Opened:
     return replace(opened, experiment=e.replace(known=tuple(known)))
 
 
-def _open_spots(path: Path) -> Opened:
+def _open_spots(path: Path, overrides: GeometryOverrides) -> Opened:
     from credo.io.reflection_files import read_any
 
     experiment, spots = read_any(path)
@@ -281,18 +289,24 @@ def _open_spots(path: Path) -> Opened:
             f"{path}: spots or reflections without their geometry",
             "put XDS.INP, XPARM.XDS or the .expt file beside it",
         )
-    return Opened(experiment, None, spots)
+    return _overruled(Opened(experiment, None, spots), overrides)
 
 
-def _template_folder(path: Path) -> Path:
-    """Where an XDS.INP says that its frames are."""
+def _open_xds_inp(path: Path, overrides: GeometryOverrides, need_angles: bool) -> Opened:
+    """The frames that an XDS.INP names; its geometry alone, with a sentence, where they are not there."""
     import re
 
     from credo.io.frame_file import read_head
+    from credo.io.reflection_files import read_any
 
     text = read_head(path, 2**20).decode("utf-8", "replace")
     match = re.search(r"^[^!\n]*NAME_TEMPLATE_OF_DATA_FRAMES\s*=\s*(\S+)", text, re.MULTILINE)
-    folder = (path.parent / match[1].replace("\\", "/")).parent if match else path.parent
-    if not folder.is_dir():
-        raise UnreadableInput(f"{path}: the frames it names are not there ({folder})", "give the folder of the frames")
-    return folder
+    with reading(path, "an XDS.INP"):
+        folder = (path.parent / match[1].replace("\\", "/")).parent if match else path.parent
+        there = folder.is_dir() and bool(find_series(folder))
+    if there:
+        return _open_folder(folder, overrides, need_angles)
+    experiment, _ = read_any(path)
+    assert experiment is not None
+    missing = f"The frames that {path.name} names are not there ({folder})."
+    return _overruled(Opened(experiment.replace(problems=(*experiment.problems, missing))), overrides)

@@ -20,7 +20,8 @@ class ProcessingFormat:
     """``module`` offers the named functions and is imported when first needed.
 
     sniffer(path) -> bool; reader(path) -> (Experiment | None, Reflections), a leading underscore marks one of this
-    file; writer(path, experiment, reflections); ``names``: file names and suffixes, in lower case, that it writes.
+    file; writer(path, experiment, reflections); ``names``: file names and suffixes, in lower case, that it writes;
+    ``needs``: what the writer cannot do without: geometry, crystal, axis (and angles), or columns.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ProcessingFormat:
     reader: str
     writer: str = ""
     names: tuple[str, ...] = ()
+    needs: frozenset[str] = frozenset()
 
     def sniff(self, path: Path) -> bool:
         """Whether the file is of this format."""
@@ -48,28 +50,36 @@ class ProcessingFormat:
         return self._function(self.writer)
 
 
-def _format(name: str, module: str, reader: str, writer: str = "", *names: str) -> ProcessingFormat:
-    return ProcessingFormat(name, f"credo.io.{module}", f"sniff_{name}", reader, writer, names)
+def _format(name: str, module: str, reader: str, writer: str = "", *names: str, needs: str = "") -> ProcessingFormat:
+    return ProcessingFormat(
+        name, f"credo.io.{module}", f"sniff_{name}", reader, writer, names, frozenset(needs.split())
+    )  # fmt: skip
 
 
+_DATA = "h k l intensity sigma"
 FORMATS = (
-    _format("refl", "dials_refl", "read_refl", "_write_dials", ".refl"),
-    _format("expt", "dials", "_read_expt", "_write_dials", ".expt"),
-    _format("mtz", "mtz", "read_mtz", "write_mtz", ".mtz"),
-    _format("xds_ascii", "xds_hkl", "read_xds_ascii", "write_xds_ascii", "xds_ascii.hkl"),
+    _format("refl", "dials_refl", "read_refl", "_write_dials", ".refl", needs="geometry x y phi"),
+    _format("expt", "dials", "_read_expt", "_write_dials", ".expt", needs="geometry"),
+    _format("mtz", "mtz", "read_mtz", "write_mtz", ".mtz", needs=f"crystal {_DATA}"),
+    _format(
+        "xds_ascii", "xds_hkl", "read_xds_ascii", "write_xds_ascii", "xds_ascii.hkl",
+        needs=f"geometry crystal x y phi {_DATA}",
+    ),
     _format("integrate_hkl", "xds_hkl", "read_integrate_hkl"),
-    _format("xparm", "xds", "_read_xparm", "_write_xparm", "xparm.xds", "gxparm.xds"),
-    _format("spot_xds", "xds", "_read_spot", "write_spot_xds", "spot.xds"),
-    _format("xds_inp", "xds_inp", "_read_xds_inp", "_write_xds_inp", "xds.inp"),
+    _format("xparm", "xds", "_read_xparm", "_write_xparm", "xparm.xds", "gxparm.xds", needs="geometry crystal"),
+    _format("spot_xds", "xds", "_read_spot", "_write_spot", "spot.xds", needs="geometry x y phi intensity"),
+    _format("xds_inp", "xds_inp", "_read_xds_inp", "_write_xds_inp", "xds.inp", needs="geometry"),
     _format("lp", "xds_lp", "_read_lp"),
-    _format("cif_pets", "cif_pets", "read_cif_pets", "write_cif_pets", ".cif_pets"),
-    _format("pts", "pets", "read_pts", "_write_pts", ".pts"),
-    _format("ed3d", "redp", "_read_ed3d", "_write_ed3d", ".ed3d"),
-    _format("cif", "cif", "read_cif", "write_cif", ".cif"),
-    _format("ins", "shelx_ins", "_read_ins", "_write_ins", ".ins"),
-    _format("hkl", "shelx", "_read_hkl", "_write_hkl", ".hkl"),
-    _format("cells_yaml", "edtools", "_read_cells"),
-)
+    _format(
+        "cif_pets", "cif_pets", "read_cif_pets", "write_cif_pets", ".cif_pets", needs=f"axis crystal frame {_DATA}"
+    ),
+    _format("pts", "pets", "read_pts", "_write_pts", ".pts", needs="geometry"),
+    _format("ed3d", "redp", "_read_ed3d", "_write_ed3d", ".ed3d", needs="geometry"),
+    _format("cif", "cif", "read_cif", "write_cif", ".cif", needs=f"crystal {_DATA}"),
+    _format("ins", "shelx_ins", "_read_ins", "_write_ins", ".ins", needs="crystal"),
+    _format("hkl", "shelx", "_read_hkl", "_write_hkl", ".hkl", needs=_DATA),
+    _format("cells_yaml", "edtools", "_read_cells", "_write_cells", "cells.yaml", needs="crystal"),
+)  # fmt: skip
 
 
 def sniff(path: Path | str) -> str | None:
@@ -108,21 +118,38 @@ def writer_of(path: Path | str, format: str | None = None) -> ProcessingFormat:
 
 
 def write_any(
-    path: Path | str, experiment: Experiment, reflections: Reflections, format: str | None = None
+    path: Path | str, experiment: Experiment | None, reflections: Reflections, format: str | None = None
 ) -> tuple[str, ...]:
     """Write in the format that the name says, or ``format``; returns sentences about what the format cannot hold.
 
-    A .refl and an .expt are written together; a SHELX .hkl gets an .ins beside it unless there is one that is not ours.
+    A .refl and an .expt are written together; a SHELX .hkl gets an .ins beside it, a SPOT.XDS an XDS.INP, unless there
+    is one that is not ours.
     """
     path = Path(path)
     chosen = writer_of(path, format)
-    chosen.write(path, experiment, reflections)
-    return _losses(chosen, experiment)
+    _require(path, chosen, experiment, reflections)
+    chosen.write(path, experiment, reflections)  # type: ignore[arg-type] - None only where nothing of it is needed
+    return () if experiment is None else _losses(chosen, experiment)
+
+
+def _require(path: Path, chosen: ProcessingFormat, e: Experiment | None, r: Reflections) -> None:
+    """An error that says what this format needs and the data lack."""
+    if e is None and chosen.needs & {"geometry", "axis", "crystal"}:
+        raise CannotDo(f"{path}: {chosen.name} needs a cell or a geometry, which the source does not hold",
+                       "put the .ins, .expt or XDS.INP that belongs to it beside the source")  # fmt: skip
+    if "crystal" in chosen.needs and e is not None and not e.crystals:
+        raise CannotDo(f"{path}: {chosen.name} needs an indexed crystal", "index the data first (credo process)")
+    missing = sorted(chosen.needs - {"geometry", "axis", "crystal"} - set(r))
+    if missing:
+        raise CannotDo(
+            f"{path}: {chosen.name} needs the column(s) {', '.join(missing)}, which the source does not hold",
+            "choose another format, or process the frames with `credo process`",
+        )
 
 
 def _losses(chosen: ProcessingFormat, e: Experiment) -> tuple[str, ...]:
     """What is left behind."""
-    if chosen.name in ("hkl", "ins", "mtz", "cif"):
+    if chosen.name in ("hkl", "ins", "mtz", "cif", "cells_yaml"):
         return ()
     out = []
     d = e.detector
@@ -221,7 +248,8 @@ def _read_ins(path: Path) -> tuple[Experiment | None, Reflections]:
 
 
 def _read_hkl(path: Path) -> tuple[Experiment | None, Reflections]:
-    """HKLF 4, with the cell and symmetry of the .ins or .res of the same name, or of the only one there."""
+    """HKLF 4, with the cell and symmetry of the .ins or .res of the same name, or of the only .ins that no other list
+    of reflections there claims."""
     from credo.io.shelx import read_hkl
     from credo.io.shelx_ins import experiment_of_ins
 
@@ -230,12 +258,20 @@ def _read_hkl(path: Path) -> tuple[Experiment | None, Reflections]:
     found = _beside(path, f"{stem}.ins", f"{stem}.res")
     if found is None:
         others = [p for p in path.parent.iterdir() if p.suffix.lower() == ".ins"]
-        found = others[0] if len(others) == 1 else None
+        free = len(others) == 1 and _beside(path, f"{others[0].stem}.hkl", f"{others[0].stem}.hkl.gz") is None
+        found = others[0] if free else None
     return (None if found is None else experiment_of_ins(found)), table
 
 
 def _read_cells(path: Path) -> tuple[Experiment | None, Reflections]:
-    raise UnreadableInput(f"{path}: a list of the cells of many data sets", "give it to `credo cluster`")
+    from credo.io.edtools import read_cells_yaml
+    from credo.io.merged import without_geometry
+
+    records = read_cells_yaml(path)
+    if len(records) != 1:
+        raise UnreadableInput(f"{path}: the cells of {len(records)} data sets", "give it to `credo cluster`")
+    record = records[0]
+    return without_geometry(record.cell, record.space_group, source=str(path), kind="edtools"), Reflections()
 
 
 # ---------------------------------------------------------------- writers of several files or of geometry alone
@@ -246,15 +282,24 @@ def _write_dials(path: Path, experiment: Experiment, reflections: Reflections) -
     from credo.io.dials_write import write_expt
 
     write_expt(path.with_suffix(".expt"), experiment)
-    if len(reflections) or path.suffix.lower() == ".refl":
+    if {"x", "y", "phi"} <= set(reflections):
         write_refl(path.with_suffix(".refl"), experiment, reflections)
+
+
+def _write_spot(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    from credo.io.text import head
+    from credo.io.xds import write_spot_xds
+    from credo.io.xds_inp import write_xds_inp
+
+    write_spot_xds(path, experiment, reflections)
+    inp = path.with_name("XDS.INP")
+    if not inp.exists() or head(inp, 64).startswith("! Written by credo"):
+        write_xds_inp(inp, experiment)
 
 
 def _write_xparm(path: Path, experiment: Experiment, reflections: Reflections) -> None:
     from credo.io.xds import write_xparm
 
-    if not experiment.crystals:
-        raise CannotDo(f"{path}: XPARM.XDS needs an indexed crystal", "write XDS.INP and SPOT.XDS instead")
     write_xparm(path, experiment)
 
 
@@ -282,12 +327,21 @@ def _write_ins(path: Path, experiment: Experiment, reflections: Reflections) -> 
     write_ins(path, experiment)
 
 
-def _write_hkl(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+def _write_hkl(path: Path, experiment: Experiment | None, reflections: Reflections) -> None:
     from credo.io.shelx import write_hkl
     from credo.io.shelx_ins import write_ins
     from credo.io.text import head
 
     write_hkl(path, reflections)
     ins = path.with_suffix(".ins")
-    if experiment.crystals and (not ins.exists() or head(ins, 64).startswith("TITL credo")):
+    if experiment is not None and experiment.crystals and (not ins.exists() or head(ins, 64).startswith("TITL credo")):
         write_ins(ins, experiment)
+
+
+def _write_cells(path: Path, experiment: Experiment, reflections: Reflections) -> None:
+    """One entry, of this data set."""
+    from credo.io.edtools import CellRecord, write_cells_yaml
+
+    c = experiment.crystal
+    record = CellRecord(experiment.source, c.cell, c.cell, c.space_group or "", float(max(len(reflections), 1)))
+    write_cells_yaml(path, [record])

@@ -144,11 +144,16 @@ def choose_series(found: list[Series], root: Path) -> tuple[Series, tuple[str, .
 
 
 def _same_frames(a: Series, b: Series) -> bool:
-    """Two formats of one series: the numbers of the shorter are those of the other, which may hold fillers."""
+    """Whether two series are one in two places or formats.
+
+    In one format the files must have the same names (others are other pictures, such as real-space images of the
+    crystal); in two formats the numbers must agree, where one may lack those that the other fills up with zeros.
+    """
     if a is b:
         return True
-    if a.folder == b.folder and a.files[0].suffix == b.files[0].suffix:
-        return False
+    if a.files[0].suffix == b.files[0].suffix:
+        names = {f.name for f in a.files} & {f.name for f in b.files}
+        return a.folder != b.folder and len(names) >= 0.8 * max(len(a), len(b))
     common = len(np.intersect1d(a.numbers, b.numbers))
     return common >= 0.8 * max(len(a), len(b)) or (common == min(len(a), len(b)) > 0.1 * max(len(a), len(b)))
 
