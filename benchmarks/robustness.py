@@ -1,14 +1,15 @@
 """How often indexing succeeds: random crystals of all Bravais types, one error at a time, credo beside DIALS.
 
-python -m benchmarks.robustness [--kinds clean,beam_15 --crystals 28 --axis unknown --dials]
+python -m benchmarks.robustness --log credo.jsonl [--kinds clean,beam_15 --first 100 --crystals 28 --dials]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -218,7 +219,8 @@ class Outcome:
     extra: dict = field(default_factory=dict)
 
 
-def _lost(note: str, cpu: float = 0.0) -> Outcome:
+def lost(note: str, cpu: float = 0.0) -> Outcome:
+    """Nothing found."""
     return Outcome(False, False, False, float("nan"), float("nan"), 0.0, cpu, note)
 
 
@@ -228,12 +230,15 @@ def run_credo(s: Scene) -> Outcome:
     try:
         found, table, _ = index(s.guess, s.spots, s.settings)
     except CredoError as error:
-        return _lost(error.reason.splitlines()[0], time.process_time() - start)
+        return lost(error.reason.splitlines()[0], time.process_time() - start)
     return score(s, found, table, time.process_time() - start)
 
 
-def score(s: Scene, found: Experiment, table: Reflections, cpu: float) -> Outcome:
-    """Against the truth: the lattice up to a common scale, in the laboratory, so that a wrong hand counts as wrong."""
+def score(s: Scene, found: Experiment, table: Reflections, cpu: float, bravais: str | None = None) -> Outcome:
+    """Against the truth: the lattice up to a common scale, in the laboratory, so that a wrong hand counts as wrong.
+
+    bravais: the type chosen, if the first crystal of ``found`` does not say it.
+    """
     truth = s.truth.crystals[0]
     true_ub = primitive(truth.UB, truth.centring)
     first = found.crystals[0]
@@ -241,7 +246,7 @@ def score(s: Scene, found: Experiment, table: Reflections, cpu: float) -> Outcom
     best = max(range(len(fits)), key=lambda i: (fits[i].right and fits[i].misorientation_deg < 3, -i))
     got = fits[best]
     right = bool(got.right and got.misorientation_deg < 3)
-    bravais = _bravais(first)
+    bravais = bravais or _bravais(first)
     second = len(found.crystals) == len(s.truth.crystals)
     if second and len(fits) > 1:
         other = s.truth.crystals[1]
@@ -282,32 +287,36 @@ def table_of(results: dict[str, list[Outcome]]) -> str:
     return "\n".join(lines)
 
 
+def done_in(log: Path) -> dict[tuple[str, int], Outcome]:
+    """The outcomes in a log of JSON lines, by kind and seed."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return {(r.pop("kind"), r.pop("seed")): Outcome(**r) for r in rows}
+
+
 def main() -> None:
-    """Run and print."""
+    """Run what the log has not yet, seed by seed so that all kinds stay equally far, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--crystals", type=int, default=28)
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--first", type=int, default=100)
     parser.add_argument("--axis", choices=["file", "unknown"], default="file")
     parser.add_argument("--dials", action="store_true")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--log", type=Path, required=True, help="outcomes as JSON lines; a run goes on from it")
     options = parser.parse_args()
     runner = run_credo
     if options.dials:
         from benchmarks.robustness_dials import run_dials_index as runner
-    results: dict[str, list[Outcome]] = {}
-    for kind in options.kinds.split(","):
-        results[kind] = []
-        for seed in range(options.first, options.first + options.crystals):
-            outcome = runner(scene(kind, seed, options.axis == "file"))
-            results[kind].append(outcome)
+    kinds, seeds = options.kinds.split(","), range(options.first, options.first + options.crystals)
+    done = done_in(options.log)
+    with options.log.open("a") as log:
+        for seed, kind in ((s, k) for s in seeds for k in kinds if (k, s) not in done):
+            outcome = done[kind, seed] = runner(scene(kind, seed, options.axis == "file"))
+            log.write(json.dumps({"kind": kind, "seed": seed, **asdict(outcome)}) + "\n")
+            log.flush()
             if outcome.note or not outcome.second:
                 sys.stderr.write(f"{kind} {seed} second={outcome.second} {outcome.indexed:.2f} {outcome.note}\n")
-        sys.stderr.write(table_of({kind: results[kind]}).splitlines()[-1] + "\n")
-    text = table_of(results)
-    sys.stdout.write(text + "\n")
-    if options.out:
-        options.out.write_text(text + "\n")
+    results = {k: [done[k, s] for s in seeds] for k in kinds}
+    sys.stdout.write(table_of(results) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from credo.kernels.lattice import climb, coincidences, difference_histogram, differences
+from credo.kernels.lattice import climb, coincidences, difference_histogram, differences, over_chance
 
 
 def test_differences_are_all_pairs_within_reach():
@@ -36,8 +36,20 @@ def test_histogram_counts_both_signs_and_leaves_out_what_is_beyond():
     out = np.zeros((8, 8, 8), dtype=np.float32)
     difference_histogram(np.array([[0.1, 0.6, -0.4], [3.0, 0, 0]]), 1.0, out)
     assert out.sum() == 2
-    assert out[4, 6, 2] == 1
-    assert out[3, 1, 5] == 1
+    assert out[0, 2, -2] == 1
+    assert out[0, -2, 2] == 1
+
+
+def test_likelihood_over_chance_is_that_of_its_formula():
+    rng = np.random.default_rng(5)
+    delta2, var, volume = rng.exponential(2e-4, 50), np.full(50, 1e-4), 0.02
+    somewhere, member = np.arange(50) > 2, np.empty(50)
+    score, f = over_chance(delta2, var, somewhere, volume, member)
+    ratio = somewhere * volume * (2 * np.pi * var) ** -1.5 * np.exp(-0.5 * delta2 / var)
+    assert score == pytest.approx(np.log(f * ratio + 1 - f).sum(), rel=1e-9)
+    assert f == pytest.approx(member.mean(), rel=1e-9)
+    # the fraction is where the likelihood is largest
+    assert all(np.log(g * ratio + 1 - g).sum() < score + 1e-3 for g in (0.9 * f, 0.9 * f + 0.1))
 
 
 def test_climb_reaches_the_lattice_vector():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["climb", "coincidences", "difference_histogram", "differences"]
+__all__ = ["climb", "coincidences", "difference_histogram", "differences", "over_chance"]
 
 
 @njit(cache=True, fastmath=True)
@@ -53,16 +53,46 @@ def coincidences(d: np.ndarray, width: float, table: np.ndarray) -> float:
 
 @njit(cache=True, fastmath=True)
 def difference_histogram(d: np.ndarray, reach: float, out: np.ndarray) -> None:
-    """Counts of ±d (k, 3) into ``out`` (n, n, n) float32, which spans −reach to reach along each axis."""
+    """Counts of ±d (k, 3) into ``out`` (n, n, n) float32, boxes of 2 reach/n about 0, ±1, ... with the negative ones
+    at the end, as a Fourier transform wants them."""
     n = out.shape[0]
     scale = n / (2 * reach)
+    half = n // 2
     for i in range(len(d)):
-        for sign in (-1.0, 1.0):
-            a = int(np.floor((sign * d[i, 0] + reach) * scale))
-            b = int(np.floor((sign * d[i, 1] + reach) * scale))
-            c = int(np.floor((sign * d[i, 2] + reach) * scale))
-            if 0 <= a < n and 0 <= b < n and 0 <= c < n:
-                out[a, b, c] += np.float32(1.0)
+        a = int(np.floor(d[i, 0] * scale + 0.5))
+        b = int(np.floor(d[i, 1] * scale + 0.5))
+        c = int(np.floor(d[i, 2] * scale + 0.5))
+        if abs(a) < half and abs(b) < half and abs(c) < half:
+            out[a % n, b % n, c % n] += np.float32(1.0)
+            out[-a % n, -b % n, -c % n] += np.float32(1.0)
+
+
+@njit(cache=True, fastmath=True)
+def over_chance(
+    delta2: np.ndarray, var: np.ndarray, somewhere: np.ndarray, volume: float, member: np.ndarray
+) -> tuple[float, float]:
+    """ln L over chance and the fraction f on the lattice, by expectation maximisation; fills ``member`` (n,).
+
+    delta2, var: squared distance from the node and variance (n,) [Å⁻²]; somewhere: not at the node 000; volume: of the
+    reciprocal cell [Å⁻³]. L = Π [f V* N(δ; σ) + 1 − f].
+    """
+    n = len(delta2)
+    ratio = np.empty(n)
+    for i in range(n):
+        v = var[i]
+        norm = volume / ((2 * np.pi * v) * np.sqrt(2 * np.pi * v))
+        ratio[i] = norm * np.exp(-0.5 * delta2[i] / v) if somewhere[i] else 0.0
+    f = 0.7
+    for _ in range(6):
+        total = 0.0
+        for i in range(n):
+            member[i] = f * ratio[i] / (f * ratio[i] + 1 - f)
+            total += member[i]
+        f = min(max(total / max(n, 1), 0.01), 0.99)
+    score = 0.0
+    for i in range(n):
+        score += np.log(f * ratio[i] + 1 - f)
+    return score, f
 
 
 @njit(cache=True, fastmath=True)

@@ -12,6 +12,8 @@ from credo.physics.symmetry import primitive_basis
 
 __all__ = ["Setting", "closure", "setting_of_group", "settings_of"]
 
+#: All small integer vectors.
+_SMALL = np.array(list(itertools.product(range(-2, 3), repeat=3)))
 #: Bravais type by lattice system, with the highest Laue class on that lattice.
 _LAUE = {"a": "-1", "m": "2/m", "o": "mmm", "t": "4/mmm", "hP": "6/mmm", "hR": "-3m1", "c": "m-3m"}
 
@@ -232,11 +234,8 @@ def _centring(basis: np.ndarray) -> str | None:
     """P A B C I F or R of a conventional basis given in primitive components."""
     inverse = np.linalg.inv(basis)
     n = round(abs(np.linalg.det(basis)))
-    points = set()
-    for v in itertools.product(range(-2, 3), repeat=3):
-        f = (inverse @ np.array(v)) % 1.0
-        points.add(tuple((np.rint(f * 6).astype(int) % 6).tolist()))
-    points.discard((0, 0, 0))
+    sixths = np.rint((_SMALL @ inverse.T % 1.0) * 6).astype(int) % 6
+    points = {(c // 36, c // 6 % 6, c % 6) for c in np.unique(sixths @ [36, 6, 1]).tolist() if c}
     if len(points) != n - 1:
         return None
     face = {"A": (0, 3, 3), "B": (3, 0, 3), "C": (3, 3, 0), "I": (3, 3, 3)}

@@ -73,7 +73,7 @@ def index(
             "look at the frames: a powder, no crystal or several; or give a known --cell, --axis, --beam-centre",
         )
     best = placed[0]
-    refined, table, choice = _choose_setting(best, spots, settings)
+    refined, table, choice = _choose_setting(best, spots, settings, experiment.detector.q_per_pixel)
     hands = _hand_scores(placed, best)
     if settings.max_lattices > 1:
         refined, table = _second_lattice(refined, table, settings)
@@ -180,23 +180,28 @@ def _different(tried: list[tuple[float, Experiment, Fit]], most: int) -> list[tu
 
 
 def _choose_setting(
-    placed: Placed, spots: Reflections, settings: IndexSettings
+    placed: Placed, spots: Reflections, settings: IndexSettings, q_per_pixel: float
 ) -> tuple[Experiment, Reflections, list[dict]]:
-    """Refine the primitive cell, then take the highest Bravais symmetry that its covariance and a refit bear out."""
+    """Refine the primitive cell, then take the highest Bravais symmetry that its covariance and a refit bear out.
+
+    The primitive cell is refined with the camera length free, because a wrong one strains the cell through the
+    ellipse; only then is its covariance honest. The result is at the file's scale ``q_per_pixel``.
+    """
     basis = reduced(np.linalg.inv(placed.fit.ub))
     start = placed.experiment.replace(crystals=(Crystal.from_ub(np.linalg.inv(basis)),))
-    free, free_table, _ = refine(start, nearest_nodes(start, spots), RefineSettings(max_rounds=6))
-    cell = free.crystal.cell
+    free, free_table, _ = refine(
+        start, nearest_nodes(start, spots), RefineSettings(max_rounds=6, camera_length="refined")
+    )
+    cell, free_score = free.crystal.cell, _score(free, spots, settings)
     rows: list[dict] = []
     chosen: tuple[Experiment, Reflections] | None = None
-    free_score = _score(free, spots, settings)
     for setting in settings_of(cell, settings.strain_percent):
         row = _row(cell, setting)
         rows.append(row)
         if chosen is not None or setting.chi2 > 16 * max(setting.constraints, 1):
             continue
         crystal = free.crystal.reindexed(setting.transform, centring=setting.centring, laue_group=setting.laue_group)
-        conventional = free.replace(crystals=(crystal,))
+        conventional = at_scale(free.replace(crystals=(crystal,)), q_per_pixel)
         trial, table, report = refine(
             conventional, nearest_nodes(conventional, free_table), RefineSettings(max_rounds=4)
         )
@@ -209,7 +214,22 @@ def _choose_setting(
         if row["score"] > 0.9 * free_score:
             chosen = trial, table
             row["chosen"] = True
-    return *(chosen or (free, free_table)), rows
+    return *(chosen or (at_scale(free, q_per_pixel), free_table)), rows
+
+
+def at_scale(experiment: Experiment, q_per_pixel: float) -> Experiment:
+    """The same with another camera length, crystals and radial distortion scaled along."""
+    ratio = q_per_pixel / experiment.detector.q_per_pixel
+    detector = experiment.detector.replace(q_per_pixel=q_per_pixel, barrel=experiment.detector.barrel / ratio**2)
+    crystals = []
+    for c in experiment.crystals:
+        a, b, c_ = (x / ratio for x in c.cell.lengths)
+        cell = c.cell.replace(a=a, b=b, c=c_)
+        if cell.covariance is not None:
+            change = np.array([1 / ratio] * 3 + [1.0] * 3)
+            cell = cell.replace(covariance=cell.covariance * np.outer(change, change))
+        crystals.append(c.replace(cell=cell))
+    return experiment.replace(detector=detector, crystals=tuple(crystals))
 
 
 def nearest_nodes(experiment: Experiment, spots: Reflections, tolerance: float = 0.3) -> Reflections:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scipy.fft
 
-from credo.kernels.lattice import climb, difference_histogram, differences
+from credo.kernels.lattice import climb, difference_histogram, differences, over_chance
 from credo.reduce.points import Points
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 _GRID = 128
+_NEAR = np.array(list(itertools.product(range(-2, 3), repeat=2)))
 #: No crystal repeats over less [Å].
 SHORTEST = 2.2
 
@@ -53,13 +55,8 @@ def likelihood(points: Points, ub: np.ndarray, spreads: tuple[float, ...] = (0.5
     volume = abs(np.linalg.det(ub))
     best = None
     for spread in spreads:
-        var = (spread * points.sigma) ** 2
-        ratio = somewhere * volume * (2 * np.pi * var) ** -1.5 * np.exp(-0.5 * delta2 / var)
-        f = 0.7
-        for _ in range(6):
-            member = f * ratio / (f * ratio + 1 - f)
-            f = float(np.clip(member.mean(), 0.01, 0.99))
-        score = float(np.log(f * ratio + 1 - f).sum())
+        member = np.empty(len(h))
+        score, f = over_chance(delta2, (spread * points.sigma) ** 2, somewhere, volume, member)
         if best is None or score > best.score:
             best = Fit(ub, score, f, member, spread)
     assert best is not None
@@ -78,8 +75,8 @@ def direct_vectors(points: Points, reach_phi_deg: float, reach_q: float, most: i
     if n < 10:
         return np.empty((0, 4))
     starts = _fourier_peaks(d, reach_q, most)
-    if n > 6000:
-        d = d[np.random.default_rng(0).choice(n, 6000, replace=False)]
+    if n > 4000:
+        d = d[np.random.default_rng(0).choice(n, 4000, replace=False)]
     found = climb(np.ascontiguousarray(d), starts, 15)
     found = found[(np.linalg.norm(found[:, :3], axis=1) > 2.0) & (found[:, 3] > 0.1)]
     return distinct(found[np.argsort(-found[:, 3], kind="stable")], 0.3)
@@ -100,19 +97,18 @@ def _fourier_peaks(d: np.ndarray, reach: float, most: int) -> np.ndarray:
     n = _GRID
     histogram = np.zeros((n, n, n), dtype=np.float32)
     difference_histogram(d, reach, histogram)
-    # a box's centre is half a box off the grid: shift by a phase
-    axis, half = np.rint(np.fft.fftfreq(n) * n), np.arange(n // 2 + 1)
-    turn, turn_half = (np.exp(2j * np.pi * (n / 2 - 0.5) * k / n).astype(np.complex64) for k in (axis, half))
-    f = scipy.fft.rfftn(histogram, overwrite_x=True)
-    f *= turn[:, None, None] * turn[None, :, None] * turn_half[None, None, :]
-    s = f.real / max(2 * len(d), 1)
+    s = scipy.fft.rfftn(histogram, overwrite_x=True).real
     step = 1 / (2 * reach)
-    length = np.sqrt((axis**2)[:, None, None] + (axis**2)[None, :, None] + (half**2)[None, None, :]) * step
+    length = _grid_lengths() * step
     s[(length < 2.5) | (length > 0.95 * step * n / 2)] = -1
-    top = np.argsort(-s, axis=None)[:4000] if s.size < 4000 else np.argpartition(-s.ravel(), 4000)[:4000]
-    top = top[np.argsort(-s.ravel()[top], kind="stable")]
+    flat = s.ravel()
+    top = np.flatnonzero(flat > np.float32(0.1 * max(2 * len(d), 1)))
+    if len(top) > 4000:
+        top = top[np.argpartition(-flat[top], 4000)[:4000]]
+    top = top[np.argsort(-flat[top], kind="stable")]
     i, j, k = np.unravel_index(top, s.shape)
-    u = np.stack([axis[i], axis[j], half[k]], axis=1) * step
+    axis = np.rint(np.fft.fftfreq(n) * n)
+    u = np.stack([axis[i], axis[j], k.astype(float)], axis=1) * step
     kept: list[int] = []
     for row in range(len(u)):
         old = u[kept]
@@ -126,6 +122,14 @@ def _fourier_peaks(d: np.ndarray, reach: float, most: int) -> np.ndarray:
     return np.ascontiguousarray(u[kept])
 
 
+@cache
+def _grid_lengths() -> np.ndarray:
+    """|n| of the nodes of the half transform (n, n, n/2 + 1)."""
+    axis, half = np.rint(np.fft.fftfreq(_GRID) * _GRID), np.arange(_GRID // 2 + 1)
+    squares = (axis**2)[:, None, None] + (axis**2)[None, :, None] + (half**2)[None, None, :]
+    return np.sqrt(squares).astype(np.float32)
+
+
 def reduced(a: np.ndarray) -> np.ndarray:
     """A right-handed basis (rows) of the shortest vectors of the same lattice (Minkowski)."""
     a = np.array(a, dtype=float)
@@ -137,7 +141,7 @@ def reduced(a: np.ndarray) -> np.ndarray:
         if m:
             a[1] -= m * a[0]
             changed = True
-        combos = np.array(list(itertools.product(range(-2, 3), repeat=2))) @ a[:2] + a[2]
+        combos = _NEAR @ a[:2] + a[2]
         lengths = np.sum(combos**2, axis=1)
         best = int(np.argmin(lengths))
         if lengths[best] < np.sum(a[2] ** 2) - 1e-9:
@@ -161,7 +165,7 @@ def candidate_bases(vectors: np.ndarray, shortest: int = 20, most: int = 60) -> 
         v = vectors[vectors[:, 3] > limit * vectors[:, 3].max()]
         v = v[np.argsort(np.sum(v[:, :3] ** 2, axis=1), kind="stable")[:shortest]]
         for basis in _triples(v, most // 3):
-            if not any(np.allclose(basis, b, atol=0.2) for b in bases):
+            if not bases or np.abs(np.array(bases) - basis).max(axis=(1, 2)).min() > 0.2:
                 bases.append(basis)
     return bases
 

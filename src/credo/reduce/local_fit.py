@@ -26,13 +26,14 @@ class Placed:
 @dataclass(frozen=True)
 class Priors:
     """How far the geometry may go: beam [px], axis in and out of the image [deg], ellipse components,
-    and the barrel's stretch at the outermost points."""
+    the barrel's stretch at the outermost points, and the beam's steady drift over the scan [px]."""
 
     beam_px: float = 10.0
     axis_deg: float = 3.0
     tilt_deg: float = 0.7
     ellipse: float = 0.003
     barrel: float = 0.008
+    drift_px: float = 5.0
 
 
 def fit_in_place(
@@ -40,7 +41,11 @@ def fit_in_place(
     priors: Priors | None = None,
 ) -> Placed:  # fmt: skip
     """Alternate indexing, from low resolution outwards, and weighted linear least squares of UB (9), the beam (2), the
-    axis (2), the ellipse (2) and the barrel; the experiment returned has them applied. ``ub`` is at φ = 0."""
+    axis (2), the ellipse (2), the barrel and the drift (2); the experiment returned has them applied. ``ub`` is at
+    φ = 0.
+
+    Camera length stays: in so rough a fit the curvature, which alone tells it, would soak up every other error.
+    """
     priors = priors or Priors()
     points = reciprocal_points(experiment, spots, rows, experiment.goniometer.axis)
     start = experiment
@@ -60,12 +65,12 @@ def fit_in_place(
 
 
 def _solve(points: Points, fit: Fit, inside: np.ndarray, experiment: Experiment, start: Experiment, priors: Priors):
-    """UB (3, 3) and the step [px px deg deg ε ε Å²] of the geometry: q + Σ p_k ∂q/∂p_k = UB h."""
+    """UB (3, 3) and the step [px px deg deg ε ε Å² px px] of the geometry: q + Σ p_k ∂q/∂p_k = UB h."""
     h = np.rint(points.q @ np.linalg.inv(fit.ub).T)
     w = np.where(inside & np.any(h != 0, axis=1), fit.member, 0.0) / (fit.spread * points.sigma) ** 2
     moves = _moves(points, experiment)
     n = len(points)
-    design = np.zeros((n, 3, 16))
+    design = np.zeros((n, 3, 18))
     for i in range(3):
         design[:, i, 3 * i : 3 * i + 3] = h
     design[:, :, 9:] = -moves
@@ -73,9 +78,10 @@ def _solve(points: Points, fit: Fit, inside: np.ndarray, experiment: Experiment,
     normal = np.einsum("nia,nib->ab", weighted, design)
     rhs = np.einsum("nia,ni->a", weighted, points.q)
     barrel = priors.barrel / float(np.quantile(np.linalg.norm(points.q, axis=1), 0.95)) ** 2
-    sigma = np.array([priors.beam_px] * 2 + [priors.axis_deg, priors.tilt_deg] + [priors.ellipse] * 2 + [barrel])
+    axis = [priors.axis_deg, priors.tilt_deg]
+    sigma = np.array([priors.beam_px] * 2 + axis + [priors.ellipse] * 2 + [barrel] + [priors.drift_px] * 2)
     gone = _gone(experiment, start)
-    normal[range(9, 16), range(9, 16)] += 1 / sigma**2
+    normal[range(9, 18), range(9, 18)] += 1 / sigma**2
     rhs[9:] -= gone / sigma**2
     # UB itself is only held where nothing else holds it
     ridge = 1e-6 * np.trace(normal[:9, :9]) / 9 + 1e-12
@@ -87,10 +93,10 @@ def _solve(points: Points, fit: Fit, inside: np.ndarray, experiment: Experiment,
 
 
 def _moves(points: Points, experiment: Experiment) -> np.ndarray:
-    """∂q/∂(beam x, beam y, axis in plane, axis out of plane [deg], e1, e2, barrel): (n, 3, 7)."""
+    """∂q/∂(beam x, beam y, axis in plane, axis out of plane [deg], e1, e2, barrel, drift x, drift y): (n, 3, 9)."""
     qpp = experiment.detector.q_per_pixel
     lab = points.lab
-    out = np.zeros((len(points), 3, 7))
+    out = np.zeros((len(points), 3, 9))
     back = np.swapaxes(points.rotation, 1, 2)
     out[:, :, 0] = -qpp * back[:, :, 0]
     out[:, :, 1] = -qpp * back[:, :, 1]
@@ -104,7 +110,20 @@ def _moves(points: Points, experiment: Experiment) -> np.ndarray:
     out[:, :, 5] = np.einsum("nij,nj->ni", back, np.stack([-y, -x, zero], axis=1))
     r2 = x**2 + y**2
     out[:, :, 6] = np.einsum("nij,nj->ni", back, np.stack([-x * r2, -y * r2, zero], axis=1))
+    time = np.interp(np.degrees(points.phi), *_increasing(experiment.scan.mid_deg, _time(experiment)))
+    out[:, :, 7:9] = out[:, :, :2] * time[:, None, None]
     return out
+
+
+def _time(experiment: Experiment) -> np.ndarray:
+    """−½ to ½ over the frames of the scan (n,)."""
+    numbers = np.asarray(experiment.scan.numbers, dtype=float)
+    return (numbers - numbers.mean()) / max(np.ptp(numbers), 1.0)
+
+
+def _increasing(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(x, kind="stable")
+    return x[order], y[order]
 
 
 def _moved(experiment: Experiment, step: np.ndarray) -> Experiment:
@@ -119,9 +138,13 @@ def _moved(experiment: Experiment, step: np.ndarray) -> Experiment:
     move = np.clip(step[:2], -8, 8)
     origin = (float(det.origin[0] + move[0]), float(det.origin[1] + move[1]))
     barrel = float(det.barrel + step[6])
+    drift = np.outer(_time(experiment), np.clip(step[7:9], -8, 8))
+    if experiment.scan.beam_shift is not None:
+        drift = drift + experiment.scan.beam_shift
     return experiment.replace(
         detector=det.replace(origin=origin, ellipse=ellipse, barrel=barrel),
         goniometer=Goniometer(rotation_from_vector(turn) @ m),
+        scan=experiment.scan.replace(beam_shift=drift),
     )
 
 
@@ -132,4 +155,11 @@ def _gone(now: Experiment, start: Experiment) -> np.ndarray:
     in_plane = (np.degrees(np.arctan2(a[1], a[0]) - np.arctan2(b[1], b[0])) + 180) % 360 - 180
     tilt = np.degrees(np.arcsin(a[2]) - np.arcsin(b[2]))
     ellipse = np.subtract(now.detector.ellipse.components, start.detector.ellipse.components)
-    return np.array([*beam, in_plane, tilt, *ellipse, now.detector.barrel - start.detector.barrel])
+    barrel = now.detector.barrel - start.detector.barrel
+    return np.array([*beam, in_plane, tilt, *ellipse, barrel, *(_drift(now) - _drift(start))])
+
+
+def _drift(experiment: Experiment) -> np.ndarray:
+    """How far the beam goes from the first frame to the last (2,) [px]."""
+    shift = experiment.scan.beam_shift
+    return np.zeros(2) if shift is None else np.asarray(shift[-1] - shift[0], dtype=float)
