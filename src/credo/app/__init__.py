@@ -1,1 +1,1 @@
-"""The command line and the web application: they parse, call and show."""
+"""The command line: parse, call, show."""

@@ -18,6 +18,7 @@ from credo.model.reflections import COLUMNS
 __all__ = [
     "atomic_path",
     "atomic_write",
+    "json_text",
     "read_experiment",
     "read_reflections",
     "write_experiment",
@@ -49,10 +50,14 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Plain JSON; numbers that JSON does not have (NaN, infinity) become null."""
-    text = json.dumps(_plain(data), indent=1, allow_nan=False, ensure_ascii=False)
+    """:func:`json_text` in a file, whole or not at all."""
     with atomic_write(path) as stream:
-        stream.write(text.encode("utf-8") + b"\n")
+        stream.write(json_text(data).encode("utf-8"))
+
+
+def json_text(data: dict[str, Any]) -> str:
+    """Plain JSON; numbers that JSON does not have (NaN, infinity) become null."""
+    return json.dumps(_plain(data), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

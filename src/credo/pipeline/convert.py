@@ -32,7 +32,7 @@ def convert(
     """
     source, target, overrides = Path(source), Path(target), overrides or GeometryOverrides()
     single = bool(target.suffix)
-    folder = (out or default_folder("convert", [target])) if single else target
+    folder = (out or default_folder("convert", [source])) if single else target
     key = fingerprint([p for p in [source] if p.exists()], (overrides, to, str(target.resolve())))
     output = Output(folder, "convert", key, [source])
     if progress:

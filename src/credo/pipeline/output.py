@@ -44,7 +44,13 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def default_folder(command: str, paths: Sequence[Path]) -> Path:
-    """``NAME-command`` in the current folder; numbered where that name holds the result of other input."""
+    """``NAME-command`` in the current folder; numbered where that name holds the result of other input.
+
+    Nothing is made for a path that does not exist: it is most likely misspelt.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UnreadableInput(f"{path}: no such file or folder", "check the path")
     name = paths[0].resolve().name.split(".")[0] if paths else ""
     base = f"{name}-{command}" if name else command
     given = [str(p.resolve()) for p in paths]

@@ -1,0 +1,105 @@
+"""The command ``credo``: its subcommands, imported when they are called, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Parameter
+
+from credo import __version__
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="credo",
+    help="3D electron diffraction, from frames to intensities.",
+    help_epilogue=(
+        "Every command writes DIR/report.json, also when it fails, and ends with 0 (done), 1 (it could not be done) "
+        "or 2 (bad arguments or unreadable input). Re-running with the same input and settings reuses what is there."
+    ),
+    version=__version__,
+    default_parameter=Parameter(negative_iterable=(), negative_none=()),
+)
+_simulate = App(name="simulate", help="Simulated data with a truth file.")
+_COMMANDS = (
+    (app, "process", "credo.app.reduction:process", "Frames to integrated intensities of one crystal."),
+    (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),
+    (app, "convert", "credo.app.conversion:convert", "Any readable format to any writable one."),
+    (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),
+    (_simulate, "frames", "credo.app.simulation:frames", "A rotation series from a CIF or a shipped sample."),
+)
+for _parent, _name, _place, _help in _COMMANDS:
+    _parent.command(_place, name=_name, help=_help)
+app.command(_simulate)
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    sys.exit(run(sys.argv[1:] if tokens is None else tokens))
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run a command; returns 0 done, 1 could not be done, 2 bad arguments or unreadable input."""
+    try:
+        app(_spread(tokens), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _complain(
+            f"{_reason(error)}\n  -> see credo {' '.join(error.command_chain or ())} --help".replace("  --", " --")
+        )
+        return 2
+    except KeyboardInterrupt:
+        _complain("interrupted\n  -> run it again: what was finished before is reused")
+        return 1
+    except BrokenPipeError:
+        # the reader of our output went away, as `credo ... | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        from credo.model.errors import CredoError  # late: --help needs no numpy
+
+        if not isinstance(error, CredoError):
+            raise
+        _complain(str(error))
+        return error.exit_code
+    return 0
+
+
+def _spread(tokens: Sequence[str]) -> list[str]:
+    """``--cell 10,20,30,90,90,90`` as six words: commas between numbers may stand for spaces."""
+    words: list[str] = []
+    for token in tokens:
+        parts = token.split(",")
+        words += parts if len(parts) > 1 and all(map(_is_number, parts)) else [token]
+    return words
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _reason(error: CycloptsError) -> str:
+    """One sentence; of a setting out of its bounds the option and the bound, not pydantic's own report."""
+    from pydantic import ValidationError
+
+    if isinstance(error.__cause__, ValidationError):
+        return "; ".join(
+            " ".join([*(f"--{str(part).replace('_', '-')}:" for part in e["loc"][:1]), e["msg"].lower()])
+            for e in error.__cause__.errors()
+        )
+    return str(error)
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"credo: {text}\n")
+
+
+def _as_interrupt(*_: object) -> None:
+    """A polite kill ends as Ctrl-C does: with a report and without half-written files."""
+    raise KeyboardInterrupt
