@@ -65,14 +65,15 @@ def find_spots(
 def clear_of_rim(spots: Reflections, centre: np.ndarray, radius: float) -> Reflections:
     """Without the rim of a beam that moves from frame to frame, which stands out of the mean frame.
 
-    Rings of 1 px about ``centre`` (n, 2), the beam of each spot's frame, out to twice ``radius``: all up to the last
-    one that holds eight times as many spots per area as is usual, and more than ten.
+    Rings of 1 px about ``centre`` (n, 2), the beam of each spot's frame, out to twice ``radius`` (crescents have their
+    centroids within it): all up to the last that holds eight times as many spots per area as is usual beyond, and more
+    than ten.
     """
-    distance = np.hypot(*(spots.xy - centre).T)
-    edges = radius + np.arange(int(radius) + 60)
+    distance, reach = np.hypot(*(spots.xy - centre).T), max(int(2 * radius), 1)
+    edges = np.arange(reach + 60)
     count, area = np.histogram(distance, edges)[0], np.diff(edges**2)
-    usual = np.sum(count[int(radius) :]) / np.sum(area[int(radius) :])
-    crowded = np.flatnonzero(count[: int(radius)] > 10 + 8 * usual * area[: int(radius)])
+    usual = np.sum(count[reach:]) / np.sum(area[reach:])
+    crowded = np.flatnonzero(count[:reach] > 10 + 8 * usual * area[:reach])
     return spots.select(distance > edges[crowded[-1] + 2]) if len(crowded) else spots
 
 
