@@ -146,11 +146,15 @@ def _undistorted(seen: np.ndarray, barrel: float, coma: np.ndarray) -> np.ndarra
 
 
 def _unbarrelled(d: np.ndarray, barrel: float) -> np.ndarray:
-    """Solve r_seen = r (1 + b r²) for r, vectors (..., 2): five Newton steps, exact to 1e-12 for |b r²| < 0.1."""
+    """Solve r_seen = r (1 + b r²) for r, vectors (..., 2): five Newton steps, exact to 1e-12 for |b r²| < 0.1.
+
+    Where a barrel folds the image over itself there is no solution: r stays within a factor of two of r_seen.
+    """
     seen = np.sqrt(np.einsum("...i,...i", d, d))
     r = seen.copy()
     for _ in range(5):
         r = r - (r * (1 + barrel * r**2) - seen) / np.maximum(1 + 3 * barrel * r**2, 0.2)
+        r = np.clip(r, 0.5 * seen, 2 * seen)
     return d * np.where(seen > 0, r / np.maximum(seen, 1e-300), 1.0)[..., None]
 
 
