@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -89,11 +90,14 @@ def _reason(error: CycloptsError) -> str:
     from pydantic import ValidationError
 
     if isinstance(error.__cause__, ValidationError):
-        return "; ".join(
-            " ".join([*(f"--{str(part).replace('_', '-')}:" for part in e["loc"][:1]), e["msg"].lower()])
-            for e in error.__cause__.errors()
-        )
+        return "; ".join(map(_bound, error.__cause__.errors()))
     return str(error)
+
+
+def _bound(error: Any) -> str:
+    option = ".".join(part.replace("_", "-") for part in error["loc"] if isinstance(part, str))
+    text = error["msg"].removeprefix("Value error, ")
+    return f"--{option}: {text[0].lower()}{text[1:]}" if option else text
 
 
 def _complain(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 import traceback
@@ -25,13 +26,23 @@ def fingerprint(paths: Sequence[Path], settings: Any) -> str:
     """A hash of which files are given (names, sizes, times of change), of the settings and of the version."""
     digest = hashlib.sha256()
     for path in paths:
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
+        for file in _input_files(path) if path.is_dir() else [path]:
             stat = file.stat()
             digest.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     digest.update(repr(settings).encode())
     digest.update(__version__.encode())
     return digest.hexdigest()
+
+
+def _input_files(root: Path) -> list[Path]:
+    """All files below a folder, but for what credo wrote about earlier runs."""
+    found: list[Path] = []
+    for folder, inner, names in os.walk(root):
+        if "report.json" in names and Path(folder) != root:
+            inner[:] = []
+        else:
+            found += [file for name in names if (file := Path(folder, name)).is_file()]
+    return sorted(found)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def simulate_frames(
     """
     if (cif is None) == (sample_name is None):
         raise UnreadableInput("which structure?", "give one of --cif FILE and --sample NAME")
+    if sample_name is not None:
+        sample(sample_name)  # an unknown name is refused before anything is written
     settings = settings or SeriesSettings()
     if faults is not None:
         settings = settings.model_copy(update={"faults": faults})
