@@ -38,6 +38,9 @@ _SECTIONS = (
     ("numbers", "All numbers", numbers_section),
 )
 
+#: Folders that every data set has.
+_COMMON_NAMES = {"data", "smv", "tiff", "mrc", "cbf", "red", "frames", "images", "img", "pets", "tiff_image"}
+
 _PARTS = ("page.css", "drawing.css", "page.js", "lattice.js")
 
 
@@ -70,5 +73,6 @@ def page(found: Processed) -> str:
 
 
 def _title(found: Processed) -> str:
-    name = Path(found.experiment.source).name or "3D electron diffraction"
-    return f"Electron diffraction of {name}"
+    """After the innermost folder with a name of its own."""
+    names = [n for n in reversed(Path(found.experiment.source).parts) if Path(n).stem.lower() not in _COMMON_NAMES]
+    return f"Electron diffraction of {names[0]}" if names and names[0] != "/" else "Electron diffraction"

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
+from credo.model import Cell
 from credo.pipeline.page.chart import Chart, path, resolution_ticks, ticks
 from credo.pipeline.page.image import as_grey, data_uri, png, shrunk
 from credo.pipeline.page.lattice3d import lattice_data
@@ -16,6 +17,7 @@ from credo.pipeline.page.markup import csv_link, esc, label, section, table
 from credo.pipeline.page.numbers import fixed, percent, short, symbol, with_esd
 from credo.pipeline.page.pattern import circles, rings
 from credo.pipeline.page.reciprocal import fractional_indices, spot_vectors
+from credo.pipeline.page.summary import volume_esd
 
 
 @pytest.mark.parametrize(
@@ -202,3 +204,13 @@ def test_too_many_spots_are_thinned_to_the_strongest(small_run):
     data = lattice_data(small_run.experiment, small_run.spots, most=15)
     kind = np.frombuffer(base64.b64decode(data["kind"]), dtype=np.uint8)
     assert len(kind) == 15
+
+
+def test_the_volumes_uncertainty_follows_the_covariance():
+    """Cubic: σ(V) = 3 a² σ(a) when the three lengths are one parameter, √3 a² σ(a) when they are independent."""
+    bound = np.zeros((6, 6))
+    bound[:3, :3] = 0.002**2
+    assert volume_esd(Cell(12, 12, 12, 90, 90, 90, covariance=bound)) == pytest.approx(3 * 144 * 0.002, rel=1e-4)
+    free = np.diag([0.002**2] * 3 + [0.0] * 3)
+    assert volume_esd(Cell(12, 12, 12, 90, 90, 90, covariance=free)) == pytest.approx(3**0.5 * 144 * 0.002, rel=1e-4)
+    assert volume_esd(Cell(12, 12, 12, 90, 90, 90)) is None

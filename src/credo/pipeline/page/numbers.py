@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["fixed", "percent", "short", "symbol", "with_esd"]
+__all__ = ["counted", "fixed", "percent", "short", "symbol", "with_esd"]
 
 #: What stands for a number that does not exist.
 NOTHING = "–"
@@ -20,6 +20,11 @@ def fixed(value: object, digits: int = 2) -> str:
         return NOTHING
     # + 0.0 takes the sign off a nought
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # type: ignore[call-overload]
+
+
+def counted(n: int, thing: str) -> str:
+    """1 spot, 2 spots."""
+    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
 def percent(value: object, digits: int = 1) -> str:

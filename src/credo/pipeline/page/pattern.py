@@ -11,7 +11,7 @@ from credo.model import Experiment, Reflections
 from credo.pipeline.page.image import as_grey, data_uri, shrunk
 from credo.pipeline.page.lattice3d import lattice_figure
 from credo.pipeline.page.markup import esc, figure, section
-from credo.pipeline.page.numbers import fixed
+from credo.pipeline.page.numbers import counted, fixed
 from credo.reduce.partials import rocking_sigma_deg
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def _mean_figure(found: Processed, mean: np.ndarray) -> str:
     experiment, spots, table = found.experiment, found.spots, found.reflections
     size = 0.7 * _radius(experiment)
     lost = spots.select(spots["lattice"] < 0)
+    bad = found.stages["mask"].figures.get("bad")
     layers: list[Layer] = [("rings", "resolution rings", rings(experiment), True)]
     if experiment.crystals:
         layers.append(("axis", "axis", _axis(experiment), True))
@@ -63,8 +64,9 @@ def _mean_figure(found: Processed, mean: np.ndarray) -> str:
         mine = _strongest(spots.select(spots["lattice"] >= 0), 600)
         layers.append(("predicted", "predicted", circles(mine["x_calc"], mine["y_calc"], size, "c1"), True))
     layers.append(("lost", "not indexed", crosses(lost["x"], lost["y"], 0.5 * size, "c2"), False))
+    layers.append(("masked", "masked pixels", _masked(bad), True))
     layers.append(("spots", "observed", crosses(spots["x"], spots["y"], 0.5 * size, "c3"), False))
-    what.append(f'<span class="key c2">×</span> {len(lost)} spots that are not indexed (off at first)')
+    what.append(f'<span class="key c2">×</span> {counted(len(lost), "spot")} not indexed (off at first)')
     what.append("rings in Å")
     if experiment.crystals:
         what.append("dashed: the rotation axis")
@@ -72,6 +74,16 @@ def _mean_figure(found: Processed, mean: np.ndarray) -> str:
         _grey_mean(mean), mean.shape, layers, "Mean diffraction pattern", "Mean of all frames with predictions."
     )
     return figure("mean-pattern", picture, "; ".join(what) + ".")
+
+
+def _masked(bad: np.ndarray | None) -> str:
+    """Pixels that are never used, as a red veil."""
+    if bad is None or not bad.any():
+        return ""
+    veil = np.zeros((*bad.shape, 4), dtype=np.uint8)
+    veil[bad] = 220, 40, 40, 110
+    size = f'width="{bad.shape[1]}" height="{bad.shape[0]}" preserveAspectRatio="none"'
+    return f'<image {size} style="image-rendering:pixelated" href="{data_uri(veil)}"/>'
 
 
 def _grey_mean(mean: np.ndarray) -> np.ndarray:
@@ -98,7 +110,9 @@ def _frame_figure(found: Processed, f: int) -> str:
     seen = spots.select((spots["first"] <= f) & (spots["last"] >= f)) if "first" in spots else _near(spots, f)
     layers: list[Layer] = [("rings", "rings", rings(experiment, f), True)]
     here = _recorded(experiment, found.reflections, f)
-    caption = f"Frame {experiment.scan.numbers[f]} at {fixed(experiment.scan.mid_deg[f], 2)}°, {len(seen)} spots"
+    caption = (
+        f"Frame {experiment.scan.numbers[f]} at {fixed(experiment.scan.mid_deg[f], 2)}°, {counted(len(seen), 'spot')}"
+    )
     if here is not None:
         strong = significance(here) > 5
         shift = experiment.scan.shift_at(np.array([f + 0.5])) - experiment.scan.shift_at(here["frame"])
@@ -111,7 +125,7 @@ def _frame_figure(found: Processed, f: int) -> str:
         )
     lost = seen["lattice"] < 0
     layers.append(("lost", "not indexed", crosses(seen["x"][lost], seen["y"][lost], 0.7 * size, "c2"), True))
-    caption += f'; <span class="key c2">×</span> {int(lost.sum())} spots not indexed.'
+    caption += f'; <span class="key c2">×</span> {counted(int(lost.sum()), "spot")} not indexed.'
     picture = plate(_grey_frame(image), image.shape, layers, f"Frame {experiment.scan.numbers[f]}", "One frame.")
     return figure(f"frame-{experiment.scan.numbers[f]}", picture, caption)
 

@@ -68,7 +68,9 @@ def _curves(shells: list[dict[str, Any]], limit: float | None):
             chart.rule(y=level, text=f"{level:g}")
         chart.line(x, of(name)).dots(x, of(name), radius=3)
         text = f"From {fixed(of(name)[0])} in the lowest shell to {fixed(of(name)[-1])} in the highest."
-        yield figure(name, chart.svg(f"{label} by resolution", text), f"{markup_label(label)} in shells")
+        over = np.isfinite(of(name)) & (of(name) > y[1])
+        more = f", drawn at {y[1]:g} where it is larger" if over.any() else ""
+        yield figure(name, chart.svg(f"{label} by resolution", text), f"{markup_label(label)} in shells{more}")
 
 
 def _top(values: np.ndarray, most: float) -> float:

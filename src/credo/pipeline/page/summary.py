@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from credo.model import Crystal
+from credo.model import Cell, Crystal
 from credo.pipeline.page.markup import esc, key_values, label
 from credo.pipeline.page.numbers import fixed, percent, short, symbol, with_esd
 
 if TYPE_CHECKING:
     from credo.pipeline.process import Processed
 
-__all__ = ["headline", "lattice_name", "warnings"]
+__all__ = ["headline", "lattice_name", "volume_esd", "warnings"]
 
 _SYSTEMS = {
     "-1": "triclinic", "2/m": "monoclinic", "mmm": "orthorhombic", "4/m": "tetragonal", "4/mmm": "tetragonal",
@@ -26,11 +26,10 @@ _CENTRINGS = {
 }  # fmt: skip
 
 
-def lattice_name(crystal: Crystal) -> str:
-    """Such as "cubic, body-centred (I)"."""
-    system = _SYSTEMS.get(crystal.laue_group, "")
-    centring = f"{_CENTRINGS.get(crystal.centring, crystal.centring)} ({crystal.centring})"
-    return f"{system}, {centring}" if system else centring
+def lattice_name(crystal: Crystal) -> tuple[str, str]:
+    """Such as "cubic I" and "body-centred"."""
+    system = f"{_SYSTEMS.get(crystal.laue_group, '')} {crystal.centring}".strip()
+    return system, _CENTRINGS.get(crystal.centring, "")
 
 
 def headline(found: Processed) -> str:
@@ -42,7 +41,8 @@ def headline(found: Processed) -> str:
     rows: list[tuple[str, str]] = []
     if crystals:
         name = crystals[0].space_group
-        rows.append(("Lattice", esc(lattice_name(crystals[0]))))
+        system, centring = lattice_name(crystals[0])
+        rows.append(("Lattice", f"{esc(system)}<small>{esc(centring)}</small>"))
         group = esc(symbol(crystals[0].laue_group))
         rows.append(("Laue group", group + (f"<small>space group {esc(name)} was given</small>" if name else "")))
     if n.get("resolution"):
@@ -74,8 +74,11 @@ def _experiment_rows(found: Processed) -> list[tuple[str, str]]:
         rows.append(("Frames", f"{len(scan)}, {fixed(scan.range_deg, 1)}°{more}"))
     spots, indexed = n.get("n_spots", len(found.spots)), n.get("n_indexed", 0)
     share = n.get("indexed_fraction")
-    more = f"<small>{percent(share, 0)} of those outside the beam indexed</small>" if share is not None else ""
-    rows.append(("Spots", f"{indexed} of {spots} indexed{more}" if experiment.crystals else short(spots)))
+    more = f"<small>{percent(share, 0)} of those outside the beam</small>" if share is not None else ""
+    if experiment.crystals:
+        rows.append(("Indexed spots", f"{indexed} of {spots}{more}"))
+    else:
+        rows.append(("Spots", short(spots)))
     refined = found.stages["refine"].numbers if "refine" in found.stages else {}
     if experiment.crystals:
         angle = with_esd(experiment.goniometer.angle_deg, refined.get("rotation_axis_esd_deg"), 1)
@@ -88,11 +91,20 @@ def _experiment_rows(found: Processed) -> list[tuple[str, str]]:
 
 def _cell(crystal: Crystal, several: bool, k: int) -> str:
     values, esds = crystal.cell.parameters, crystal.cell.esd or (None,) * 6
-    out = [f"<b>Crystal {k + 1}</b> " if several else ""]
+    out = [f"<b>Crystal {k + 1}</b>" if several else ""]
     for name, value, esd, unit in zip("abcαβγ", values, esds, ("Å",) * 3 + ("°",) * 3):
         out.append(f"<span><i>{name}</i> {esc(_constant(value, esd, unit))}</span>")
-    volume = f"<span><i>V</i> {fixed(crystal.cell.volume, 1)} Å³</span>"
-    return f'<p class="cell">{"".join(out)} {volume}</p>'
+    volume = f"<span><i>V</i> {with_esd(crystal.cell.volume, volume_esd(crystal.cell), 1)} Å³</span>"
+    return f'<p class="cell">{" ".join(out)} {volume}</p>'
+
+
+def volume_esd(cell: Cell) -> float | None:
+    """σ(V) [Å³] from the covariance of the six constants, by central differences."""
+    if cell.covariance is None:
+        return None
+    x, step = np.array(cell.parameters), 1e-4
+    slope = np.array([(Cell(*(x + d)).volume - Cell(*(x - d)).volume) / (2 * step) for d in step * np.eye(6)])
+    return float(np.sqrt(slope @ cell.covariance @ slope))
 
 
 def _constant(value: float, esd: float | None, unit: str) -> str:
