@@ -59,6 +59,21 @@ def test_a_wrong_axis_of_the_file_is_found_out(spot_scene, lattices_agree):
     assert any("rotation axis is at 7" in w and "the data decide" in w for w in report.warnings)
 
 
+def test_a_wrong_camera_length_does_not_pass_for_an_ellipse_and_a_strain(spot_scene, lattices_agree):
+    scene = spot_scene((11.4, 18.3, 14.4, 90, 90, 90), "I", seed=18, n=90, ellipse=3.0, known_axis=True)
+    told = scene.guess.detector.replace(q_per_pixel=scene.truth.detector.q_per_pixel / 1.08)
+    found, _, report = index(scene.guess.replace(detector=told), scene.spots)
+    assert (found.crystal.centring, found.crystal.laue_group) == ("I", "mmm")
+    # the scale stays the file's: it is not for the indexing to change
+    assert found.detector.q_per_pixel == pytest.approx(told.q_per_pixel, rel=1e-9)
+    assert sorted(found.crystal.cell.lengths) == pytest.approx([11.4 * 1.08, 14.4 * 1.08, 18.3 * 1.08], rel=0.003)
+    e, true = found.detector.ellipse.components, scene.truth.detector.ellipse.components
+    assert e == pytest.approx(true, abs=0.002)
+    # metric constraints were judged fairly: the right ones fit within the cell's own uncertainty
+    chosen = next(c for c in report.numbers["bravais_candidates"] if c["chosen"])
+    assert chosen["chi2_per_constraint"] < 4
+
+
 def test_two_crystals_are_told_apart(spot_scene, lattices_agree):
     a = spot_scene(MONOCLINIC, seed=14, axis_deg=75.0, most=350)
     b = spot_scene(MONOCLINIC, seed=15, axis_deg=75.0, most=200)

@@ -48,3 +48,17 @@ def test_tight_priors_hold_the_geometry(spot_scene):
     free = fit_in_place(start, scene.spots, rows, scene.truth.crystal.UB)
     assert free.experiment.detector.origin == pytest.approx((257.3, 259.1), abs=0.3)
     assert free.fit.score > held.fit.score
+
+
+def test_a_drifting_beam_is_taken_up(spot_scene):
+    scene = spot_scene(CELL, seed=8)
+    drift = np.array([9.0, -5.0])
+    time = scene.spots["frame"] / len(scene.truth.scan) - 0.5
+    spots = scene.spots.with_columns(x=scene.spots["x"] + drift[0] * time, y=scene.spots["y"] + drift[1] * time)
+    rows = np.arange(len(spots))
+    start = scene.truth
+    placed = fit_in_place(start, spots, rows, start.crystal.UB)
+    shift = placed.experiment.scan.beam_shift
+    assert shift[-1] - shift[0] == pytest.approx(drift, abs=0.7)
+    steady = fit_in_place(start, spots, rows, start.crystal.UB, priors=Priors(drift_px=1e-4))
+    assert placed.fit.score > steady.fit.score + 300
