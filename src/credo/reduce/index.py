@@ -218,9 +218,12 @@ def _choose_setting(
 
 
 def at_scale(experiment: Experiment, q_per_pixel: float) -> Experiment:
-    """The same with another camera length, crystals and radial distortion scaled along."""
+    """The same with another camera length, crystals and distortions scaled along."""
     ratio = q_per_pixel / experiment.detector.q_per_pixel
-    detector = experiment.detector.replace(q_per_pixel=q_per_pixel, barrel=experiment.detector.barrel / ratio**2)
+    was = experiment.detector
+    detector = was.replace(
+        q_per_pixel=q_per_pixel, barrel=was.barrel / ratio**2, coma=(was.coma[0] / ratio, was.coma[1] / ratio)
+    )
     crystals = []
     for c in experiment.crystals:
         a, b, c_ = (x / ratio for x in c.cell.lengths)
