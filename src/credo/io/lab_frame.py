@@ -56,6 +56,8 @@ def lab_frame(
     if abs(b @ normal) < 0.1 * np.linalg.norm(normal) or not np.linalg.norm(normal) > 0.1:
         raise ValueError("the detector is edge-on to the beam")
     distance = (corner @ normal) / (b @ normal)
+    if not 0.001 < wavelength < 0.2:
+        raise ValueError(f"a wavelength of {wavelength:g} Å is not an electron's (0.001 to 0.2 Å)")
     if not (1e-3 < distance < 1e9 and min(pixel_mm) > 0):
         raise ValueError(f"the beam does not meet the detector (distance {distance:.6g} mm, pixel {pixel_mm} mm)")
     hit = distance * b - corner

@@ -51,6 +51,8 @@ def without_geometry(
 def cell_or_none(constants, esd=None) -> Cell | None:
     """The cell of six constants and, where all are known, their uncertainties; None if they span no volume."""
     try:
+        if not np.all(np.isfinite([float(x) for x in constants])):
+            return None
         covariance = None
         if esd is not None and np.all(np.isfinite(esd)) and np.any(np.asarray(esd) > 0):
             covariance = np.diag(np.square(np.asarray(esd, dtype=float)))

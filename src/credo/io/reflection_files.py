@@ -161,7 +161,7 @@ def _losses(chosen: ProcessingFormat, e: Experiment) -> tuple[str, ...]:
         "refl", "expt"
     ):  # fmt: skip
         out.append("the drift of the beam")
-    if e.scan.misset_deg is not None and chosen.name not in ("cif_pets", "refl", "expt"):
+    if e.scan.misset_deg is not None and chosen.name != "cif_pets":
         out.append("the missets of single frames")
     if not out:
         return ()

@@ -87,7 +87,8 @@ def _parse(path: Path, lines: list[str]) -> np.ndarray:
 def _columns(path: Path, lines: list[str]) -> np.ndarray:
     """Fixed columns of the whole file at once."""
     width = 32 if any(line[28:32].strip() for line in lines[:200]) else 28
-    block = np.array([line[:width].ljust(width) for line in lines], dtype=f"S{width}")
+    # what is not ASCII becomes a question mark, which is no number
+    block = np.array([line[:width].ljust(width).encode("ascii", "replace") for line in lines], dtype=f"S{width}")
     cells = block.view("S1").reshape(len(lines), width)
     out = np.zeros((len(lines), 6 if width == 32 else 5))
     for k, (a, b) in enumerate(_BOUNDS[: out.shape[1]]):

@@ -87,7 +87,8 @@ def _last(text: str, key: str, count: int) -> list[float] | None:
         found = match
     if found is None:
         return None
-    return [float(x) for x in re.findall(_NUMBER, found[1])[:count]]
+    values = [float(x) for x in re.findall(_NUMBER, found[1])[:count]]
+    return values if len(values) == count else None
 
 
 def _one(text: str, key: str) -> float | None:
@@ -107,7 +108,8 @@ def _cell(text: str) -> Cell | None:
 
 def _isa(text: str) -> float | None:
     found = re.findall(rf"^\s+a\s+b\s+ISa[^\n]*\n((?:\s*{_NUMBER}){{3}})", text, re.MULTILINE)
-    return float(re.findall(_NUMBER, found[-1])[2]) if found else None
+    values = re.findall(_NUMBER, found[-1]) if found else []
+    return float(values[2]) if len(values) > 2 else None
 
 
 _ROW = re.compile(
