@@ -184,3 +184,33 @@ def test_detector_with_seam_and_barrel_inverts():
     detector = truth.detector.replace(gap=(2.0, 3.0), barrel=-0.03, origin=(250.0, 270.0))
     xy = np.random.default_rng(0).uniform(0, 516, (50, 2))
     assert np.allclose(detector.pixels(detector.q_lab(xy, 0.02508), 0.02508), xy, atol=1e-6)
+
+
+def strain(found, truth):
+    """Largest stretch of the found lattice against the true one."""
+    stretch = np.linalg.svd(found.crystal.UB @ np.linalg.inv(truth.crystal.UB))[1]
+    return np.abs(stretch / np.cbrt(np.prod(stretch)) - 1).max()
+
+
+def monoclinic_wedge(ellipse, half_deg):
+    """A small monoclinic cell, in which the ellipse and β are hard to tell apart."""
+    truth, start, spots = scene(4, (5.1, 11.97, 5.46, 90, 111.7, 90), "2/m", ellipse=ellipse, share=0.6)
+    return truth, start, spots.select(np.abs(spots["phi"]) < half_deg)
+
+
+def test_a_lens_is_round_unless_the_data_say_otherwise():
+    truth, start, spots = monoclinic_wedge(0.0, 12)
+    free, _, free_report = refine(start, spots)
+    found, _, report = refine(start, spots, RefineSettings(round_lens=True))
+    assert found.detector.ellipse.amplitude_percent < 1e-9 < 0.01 < free.detector.ellipse.amplitude_percent
+    assert strain(found, truth) < 0.5 * strain(free, truth)
+    # what the ellipse leaves open stays in the uncertainties
+    assert found.crystal.cell.esd[4] == pytest.approx(free.crystal.cell.esd[4], rel=0.1)
+    assert report.numbers["ellipse_esd_percent"] == pytest.approx(free_report.numbers["ellipse_esd_percent"], rel=0.1)
+
+
+def test_an_ellipse_that_the_data_show_is_kept():
+    truth, start, spots = monoclinic_wedge(1.0, 35)
+    found, _, _ = refine(start, spots, RefineSettings(round_lens=True))
+    assert found.detector.ellipse.amplitude_percent == pytest.approx(1.0, abs=0.3)
+    assert strain(found, truth) < 0.002

@@ -168,7 +168,9 @@ def _index(experiment, spots, settings: ProcessSettings, stages: dict[str, Repor
         options |= {"cell": settings.cell, "centring": _centring(settings.space_group)}
     experiment, spots, stages["index"] = index(experiment, spots, IndexSettings(**options))
     say("geometry")
-    experiment, spots, stages["refine"] = refine(experiment, spots, RefineSettings(known_cell=settings.cell))
+    experiment, spots, stages["refine"] = refine(
+        experiment, spots, RefineSettings(known_cell=settings.cell, round_lens=True)
+    )
     return experiment, spots
 
 

@@ -31,6 +31,7 @@ class RefineSettings(BaseModel):
     )
     axis: bool = Field(default=True, description="Refine the direction of the rotation axis")
     ellipse: bool = Field(default=True, description="Refine the elliptical lens distortion")
+    round_lens: bool = Field(default=False, description="Take the lens as round where the data rather speak for it")
     rotation: bool = Field(default=True, description="Refine the rotation per frame (the recorded angles' scale)")
     rotation_prior_percent: float = Field(
         default=1.0, gt=0, description="Expected error of the recorded rotation per frame [percent]"
@@ -104,10 +105,25 @@ def refine(
     if settings.gap == "auto" and seam_is_missing(done.state, done.data):
         settings = settings.model_copy(update={"gap": "refined"})
         done = _iterate(done.state, everything, experiment, settings)
+    if settings.round_lens and settings.ellipse and favours_circle(done, settings.ellipse_prior_percent / 200) > 3:
+        # the covariance stays that with an ellipse: it is not known to be nought
+        simple = settings.model_copy(update={"ellipse": False})
+        done = _iterate(replace(done.state, ellipse=np.zeros(2)), everything, experiment, simple)
     final, used = _outcome(done, experiment, spots, settings)
     table = _table(done, spots, len(everything.phi))
     report = report_of(done, final, used, settings.known_cell is not None or settings.camera_length == "refined")
     return final, table, report
+
+
+def favours_circle(done: Refined, prior: float) -> float:
+    """By how much the data favour a round lens over an ellipse of components about ``prior``.
+
+    The Savage-Dickey ratio p(e = 0 | data) / p(e = 0), both Gaussian (Dickey 1971): σ²/√|C| exp(−eᵀC⁻¹e/2). An ellipse
+    that little speaks for costs the cell and the orientation much of their precision in a narrow wedge.
+    """
+    at, e = done.state.at("ellipse_1"), done.state.ellipse
+    c = done.solution.covariance[at : at + 2, at : at + 2]
+    return float(prior**2 / np.sqrt(np.linalg.det(c)) * np.exp(-0.5 * e @ np.linalg.solve(c, e)))
 
 
 def _with_known_cell(state: State, settings: RefineSettings) -> State:
