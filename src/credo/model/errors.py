@@ -14,10 +14,13 @@ class CredoError(Exception):
     exit_code = 1
 
     def __init__(self, reason: str, remedy: str = "", numbers: dict[str, Any] | None = None) -> None:
-        super().__init__(f"{reason}\n  -> {remedy}" if remedy else reason)
+        super().__init__(reason, remedy)
         self.reason = reason
         self.remedy = remedy
         self.numbers = numbers or {}
+
+    def __str__(self) -> str:
+        return f"{self.reason}\n  -> {self.remedy}" if self.remedy else self.reason
 
 
 class UnreadableInput(CredoError):

@@ -39,6 +39,8 @@ def convert(
         progress("converting")
 
     def work(staging: Path) -> dict[str, Any]:
+        if not source.exists():
+            raise UnreadableInput(f"{source}: no such file or folder", "check the path")
         if not single:
             report = convert_files(source, staging, to, overrides)
             _settle(staging, target)

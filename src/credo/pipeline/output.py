@@ -80,6 +80,7 @@ class Output:
 
     def __init__(self, folder: Path, command: str, key: str = "", inputs: Sequence[Path] = ()) -> None:
         self.folder, self.command, self.key = Path(folder), command, key
+        self._given = [str(p) for p in inputs]
         self._inputs = [str(Path(p).resolve()) for p in inputs]
         self._start = time.perf_counter()
         self._refuse_foreign()
@@ -105,6 +106,17 @@ class Output:
     def report_path(self) -> Path:
         return self.folder / "report.json"
 
+    @property
+    def hidden(self) -> Path:
+        """Where files lie until all of them are done."""
+        return self.folder / _STAGING
+
+    def placed(self, reason: str) -> str:
+        """``reason`` with the folder that people named instead of the hidden one, and with the input's name."""
+        reason = reason.replace(str(self.hidden), str(self.folder))
+        known = (*self._given, *self._inputs, str(self.folder))
+        return reason if not self._given or any(name in reason for name in known) else f"{self._given[0]}: {reason}"
+
     def reusable(self) -> dict[str, Any] | None:
         """The earlier report, if it ended well with the same input, settings and version."""
         report = self.earlier
@@ -128,7 +140,7 @@ class Output:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A hidden folder whose files move into ``folder`` when the block ends well, and vanish when it does not."""
-        hidden = self.folder / _STAGING
+        hidden = self.hidden
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir()
         try:
@@ -159,6 +171,7 @@ def run_command(output: Output, work: Callable[[Path], dict[str, Any]], force: b
             files = _files(folder)
         return output.write(numbers, files)
     except CredoError as error:
+        error.reason = output.placed(error.reason)
         output.fail(error.reason, error.remedy, **error.numbers)
         raise
     except KeyboardInterrupt:

@@ -264,7 +264,9 @@ def _summary(experiment, spots, reflections, frames, stages: dict[str, Report]) 
 
 def _warnings(experiment: Experiment, stages: dict[str, Report]) -> tuple[str, ...]:
     """All sentences, once each, in the order of the work."""
-    every = [*experiment.problems, *(w for report in stages.values() for w in report.warnings)]
+    n = len(experiment.scan.missing)
+    gaps = [f"{n} frames are missing between the first and the last number: kept as gaps of one scan."] if n else []
+    every = [*experiment.problems, *gaps, *(w for report in stages.values() for w in report.warnings)]
     return tuple(dict.fromkeys(every))
 
 

@@ -1,0 +1,92 @@
+"""Arguments, help, exit codes and messages of the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from credo import __version__
+from credo.app.cli import run
+from credo.io.overrides import GeometryOverrides
+from credo.pipeline.process import ProcessSettings
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_help_names_every_command(capsys):
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in ("process", "check", "convert", "simulate", "demo"):
+        assert command in shown
+
+
+def test_start_is_light():
+    """`credo --help` reads neither numpy nor numba: that is most of the time a start takes."""
+    code = (
+        "import sys; from credo.app.cli import run; run(['--help']); "
+        "sys.exit(any(m in sys.modules for m in ('numpy', 'numba', 'scipy', 'gemmi', 'h5py')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("model", [ProcessSettings, GeometryOverrides])
+def test_options_are_the_settings(model, capsys):
+    """Every field is an option, and its description with the unit is the help."""
+    assert run(["process", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, field in model.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in shown
+        first_word = (field.description or "").split()[0]
+        assert first_word and first_word in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["proces"], 'Did you mean "process"'),
+        (["process"], "PATHS requires an argument"),
+        (["process", "nowhere"], "nowhere: no such file or folder"),
+        (["process", "x", "--cell", "1", "2"], "--cell requires 6"),
+        (["process", "x", "--cell", "1,2"], "--cell requires 6"),
+        (["process", "x", "--wavelength", "5"], "--wavelength: input should be less than 0.2"),
+        (["process", "x", "--wavelength", "0.02", "--voltage", "200"], "the wavelength or the voltage, not both"),
+        (["process", "x", "--no-such-option", "5"], "--no-such-option"),
+        (["simulate", "frames"], "give one of --cif FILE and --sample NAME"),
+        (["simulate", "frames", "--sample", "unobtainium"], "give one of grossular"),
+        (["simulate", "frames", "--sample", "gypsum", "--faults.slip-deg", "-1"], "--faults.slip-deg"),
+        (["demo", "--sample", "unobtainium"], "give one of grossular"),
+        (["convert", "nowhere", "out"], "nowhere"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_say_what_to_do(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("credo: ") and said in error and "\n  -> " in error
+    assert "Traceback" not in error
+
+
+def test_commas_may_stand_for_spaces():
+    from credo.app.cli import _spread
+
+    assert _spread(["--cell", "1,2.5,-3", "a,b", "--frames", "1,9", "x"]) == (
+        ["--cell", "1", "2.5", "-3", "a,b", "--frames", "1", "9", "x"]
+    )
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
+    """Only credo's own errors become messages."""
+    import credo.app.cli as cli
+
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(ZeroDivisionError):
+        run(["process", "x"])
