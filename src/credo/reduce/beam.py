@@ -1,4 +1,4 @@
-"""The direct beam on every frame: the bright disc, tracked through its drift, or Friedel pairs where none is seen."""
+"""The direct beam on every frame: the bright disc, tracked through its drift, or the centre of symmetry if hidden."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from scipy.ndimage import median_filter, uniform_filter
 
 from credo.model import Experiment, Frames, Report
 from credo.reduce.background import Background, mean_background
+from credo.reduce.symmetry_centre import symmetry_centre
 
 __all__ = ["BeamSettings", "find_beam"]
 
@@ -19,6 +20,7 @@ class BeamSettings(BaseModel):
 
     reach_px: float = Field(default=20.0, gt=0, description="largest drift of the beam during the scan [px]")
     contrast: float = Field(default=4.0, gt=1, description="least brightness of the beam over its surroundings")
+    symmetry: float = Field(default=0.8, gt=0, lt=1, description="least correlation with the inverse about a centre")
 
 
 def find_beam(
@@ -32,7 +34,9 @@ def find_beam(
 
     The brightest disc of the mean frame is the beam; on each frame its position is the centre of mass of what exceeds
     half of the brightness there (a saturated beam: the whole flat top). Frames where it is not seen get their
-    neighbours' position. Without a bright disc the file's origin is kept and a warning says so.
+    neighbours' position. Without a bright disc, or where the brightest place is the rim of a beam stop or a strong
+    spot, the centre of symmetry of the mean pattern is taken (see :func:`symmetry_centre`), and failing that the
+    file's origin; a warning says so.
     """
     settings = settings or BeamSettings()
     background = background or mean_background(frames)
@@ -41,11 +45,9 @@ def find_beam(
     y, x = (int(v) for v in np.unravel_index(int(np.argmax(smooth)), smooth.shape))
     ring = float(np.median(_ring(smooth, x, y, 2 * settings.reach_px)))
     seen = smooth[y, x] > settings.contrast * max(ring, background.gain / max(len(frames), 1))
-    if not seen:
-        return experiment, Report(
-            {"beam_center": list(experiment.detector.origin), "beam_seen": False},
-            ("The direct beam is not visible: the file's (or the detector's) centre is used as a first guess.",),
-        )
+    centre, likeness = symmetry_centre(background.raw_mean, bad)
+    if not seen or (likeness > settings.symmetry and _behind_a_stop(bad, (x, y), centre)):
+        return _hidden(experiment, centre, likeness, settings)
     xy = np.array([_centre(frames[i], bad, x, y, settings.reach_px) for i in range(len(frames))])
     good = np.isfinite(xy[:, 0])
     if good.sum() < max(1, 0.2 * len(xy)):
@@ -75,6 +77,33 @@ def find_beam(
         "beam_radius_px": beam_radius(background.raw_mean, origin),
     }
     return result, Report(numbers, tuple(warnings), {"beam_xy": xy, "beam_seen": good})
+
+
+def _behind_a_stop(bad: np.ndarray, top: tuple[int, int], centre: tuple[float, float], near: int = 12) -> bool:
+    """Whether the brightest place is away from the centre of symmetry, and masked pixels lie beside either."""
+    x, y = top
+    beside = [bad[max(0, j - near) : j + near + 1, max(0, i - near) : i + near + 1].any() for i, j in
+              ((x, y), (int(centre[0]), int(centre[1])))]  # fmt: skip
+    return any(beside) and float(np.hypot(x + 0.5 - centre[0], y + 0.5 - centre[1])) > 8
+
+
+def _hidden(
+    experiment: Experiment, centre: tuple[float, float], likeness: float, settings: BeamSettings
+) -> tuple[Experiment, Report]:
+    """One origin for all frames: the centre of symmetry if there is one, else the file's."""
+    was = experiment.detector.origin
+    if likeness > settings.symmetry:
+        experiment = experiment.replace(detector=experiment.detector.replace(origin=centre))
+        sentence = (
+            f"The direct beam is hidden or faint: the centre of symmetry of the mean pattern, ({centre[0]:.1f}, "
+            f"{centre[1]:.1f}) px, is used."
+        )
+        if "origin" in experiment.known and float(np.hypot(*np.subtract(centre, was))) > 10:
+            sentence += f" The file says ({was[0]:.1f}, {was[1]:.1f}) px."
+    else:
+        sentence = "The direct beam is not visible: the file's (or the detector's) centre is used as a first guess."
+    numbers = {"beam_center": list(experiment.detector.origin), "beam_seen": False, "beam_symmetry": likeness}
+    return experiment, Report(numbers, (sentence,))
 
 
 def beam_radius(mean: np.ndarray, origin: np.ndarray) -> float:
