@@ -22,6 +22,7 @@ app = App(
         "or 2 (bad arguments or unreadable input). Re-running with the same input and settings reuses what is there."
     ),
     version=__version__,
+    suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=(), negative_none=()),
 )
 _simulate = App(name="simulate", help="Simulated data with a truth file.")

@@ -77,8 +77,11 @@ def _plain(value: Any) -> Any:
 
 
 def write_reflections(path: Path, reflections: Reflections) -> None:
-    """``reflections.h5``: one compressed dataset for each column, with its unit and meaning as attributes."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    """``reflections.h5``: one compressed dataset for each column, with its unit and meaning as attributes.
+
+    Made in memory first: HDF5 does not survive a disk that fills up while it writes.
+    """
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
         file.attrs["credo"] = "reflections"
         file.attrs["version"] = VERSION
         file.attrs["rows"] = len(reflections)
@@ -88,6 +91,10 @@ def write_reflections(path: Path, reflections: Reflections) -> None:
             dataset = group.create_dataset(name, data=values, **options)
             if name in COLUMNS:
                 dataset.attrs["units"], dataset.attrs["meaning"] = COLUMNS[name][1:]
+        file.flush()
+        image = file.id.get_file_image()
+    with atomic_write(path) as stream:
+        stream.write(image)
 
 
 def read_reflections(path: Path) -> Reflections:
