@@ -156,9 +156,9 @@ def _empty(experiment: Experiment) -> Any:
     mtz.title = "credo"
     mtz.spacegroup = find_space_group(crystal.space_group) or gemmi.SpaceGroup("P 1")
     mtz.cell = gemmi.UnitCell(*crystal.cell.parameters)
-    mtz.add_dataset("credo")
-    mtz.dataset(1).wavelength = experiment.beam.wavelength
-    mtz.dataset(1).cell = mtz.cell
+    # mtz.dataset(1) would be a copy
+    dataset = mtz.add_dataset("credo")
+    dataset.wavelength, dataset.cell = experiment.beam.wavelength, mtz.cell
     return mtz
 
 
