@@ -108,7 +108,7 @@ def test_it_holds_the_numbers(small_run, whole):
     assert "58, 120.0°" in text and "2 missing" in text
     assert "log-likelihood 321 for this hand, 123 for the other" in text
     for title in ("Diffraction pattern", "Cuts of reciprocal space", "Statistics by resolution", "Lattice and symmetry",
-                  "Geometry", "Along the scan", "Rocking curves", "Wilson plot"):  # fmt: skip
+                  "Geometry", "Along the scan", "Rocking curves", "Wilson statistics"):  # fmt: skip
         assert title in text
 
 
@@ -162,7 +162,7 @@ def test_a_list_of_spots_without_frames(small_run):
     text = Outline(page(only)).text
     assert "9.100(12) Å" in text
     assert "Cuts of reciprocal space" in text
-    assert "Wilson plot" not in text
+    assert "Wilson statistics" not in text
 
 
 def test_without_a_lattice_the_page_says_so_and_shows_the_frames(small_run):
@@ -215,6 +215,7 @@ def test_the_page_is_written_whole_and_alone(small_run, whole, tmp_path):
     [
         ("/a/garnet_1", "Electron diffraction of garnet_1"),
         ("/a/experiment_14/SMV/data", "Electron diffraction of experiment_14"),
+        ("/a/quartz/strong.refl", "Electron diffraction of quartz"),
         ("", "Electron diffraction"),
     ],
 )
@@ -232,5 +233,5 @@ def test_measured_lysozyme(measured, tmp_path: Path):
     outline = Outline((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "tetragonal P" in outline.text
     for title in ("Diffraction pattern", "Cuts of reciprocal space", "Statistics by resolution", "Lattice and symmetry",
-                  "Geometry", "Along the scan", "Rocking curves", "Wilson plot"):  # fmt: skip
+                  "Geometry", "Along the scan", "Rocking curves", "Wilson statistics"):  # fmt: skip
         assert title in outline.text

@@ -34,12 +34,15 @@ _SECTIONS = (
     ("geometry", "Geometry", geometry_section),
     ("scan", "Along the scan", scan_section),
     ("rocking", "Rocking curves", rocking_section),
-    ("wilson", "Wilson plot", wilson_section),
+    ("wilson", "Wilson", wilson_section),
     ("numbers", "All numbers", numbers_section),
 )
 
-#: Folders that every data set has.
-_COMMON_NAMES = {"data", "smv", "tiff", "mrc", "cbf", "red", "frames", "images", "img", "pets", "tiff_image"}
+#: What every data set calls its folders and lists of spots.
+_COMMON_NAMES = {
+    "data", "smv", "tiff", "mrc", "cbf", "red", "frames", "images", "img", "pets", "tiff_image", "spot", "strong",
+    "imported", "indexed", "refined", "integrated", "scaled", "experiment",
+}  # fmt: skip
 
 _PARTS = ("page.css", "drawing.css", "page.js", "lattice.js")
 

@@ -32,24 +32,22 @@ def cuts_section(found: Processed) -> str:
     reach = _reach(found)
     images = sections(experiment, found.frames, reach) if found.frames is not None else [None] * 3
     pictures = "".join(_picture(found, name, (i, j), image, reach) for (name, i, j), image in zip(_PLANES, images))
-    how = (
-        "Looked up in the frames, less the median of each ring"
-        if found.frames is not None
-        else "Spots within 0.15 of each plane"
-    )
-    note = (
-        how
-        + "; unmeasured parts are shaded. Rows of nodes that stay empty tell of centring, screw axes and glide planes."
-    )
+    how = "Spots within 0.15 of each plane. "
+    if found.frames is not None:
+        how = "Looked up in the frames, less the median of each ring; unmeasured parts are shaded. "
+    note = how + "Rows of nodes that stay empty tell of centring, screw axes and glide planes."
     return section("cuts", "Cuts of reciprocal space", f'<div class="three">{pictures}</div>', note=note)
 
 
 def _reach(found: Processed) -> float:
-    """|q| [Å⁻¹] to the resolution limit, but not beyond the image's nearest border by much."""
+    """|q| [Å⁻¹] to the resolution limit, or the outer spots, but not beyond the image's nearest border by much."""
     det = found.experiment.detector
     whole = 0.55 * max(det.shape) * det.q_per_pixel
     limit = found.report.numbers.get("resolution")
-    return min(1.1 / limit, whole) if limit else whole
+    if limit:
+        return min(1.1 / limit, whole)
+    length = np.linalg.norm(spot_vectors(found.experiment, found.spots), axis=1)
+    return min(1.1 * float(np.quantile(length, 0.98)), whole) if len(length) else whole
 
 
 def plane_basis(ub: np.ndarray, i: int, j: int) -> np.ndarray:

@@ -60,9 +60,10 @@ def lattice_data(experiment: Experiment, spots: Reflections, most: int = 20_000)
     if len(spots) > most:
         spots = spots.select(np.sort(np.argsort(-spots["intensity"], kind="stable")[:most]))
     q = spot_vectors(experiment, spots)
-    reach = float(np.quantile(np.linalg.norm(q, axis=1), 0.999)) or 1.0
-    unit = 1.5 * reach / 32767
-    packed = np.clip(np.rint(q / unit), -32767, 32767).astype("<i2")
+    length = np.linalg.norm(q, axis=1)
+    reach = 1.1 * float(np.quantile(length, 0.98)) or 1.0
+    unit = float(length.max()) / 32767 or 1.0
+    packed = np.rint(q / unit).astype("<i2")
     kind = np.clip(spots["lattice"] + 1, 0, 2).astype(np.uint8)
     return {
         "points": base64.b64encode(packed.tobytes()).decode("ascii"),

@@ -40,11 +40,10 @@ def headline(found: Processed) -> str:
     cells = cells or '<p class="cell"><b>No lattice was found.</b></p>'
     rows: list[tuple[str, str]] = []
     if crystals:
-        name = crystals[0].space_group
         system, centring = lattice_name(crystals[0])
         rows.append(("Lattice", f"{esc(system)}<small>{esc(centring)}</small>"))
         group = esc(symbol(crystals[0].laue_group))
-        rows.append(("Laue group", group + (f"<small>space group {esc(name)} was given</small>" if name else "")))
+        rows.append(("Laue group", f"{group}<small>{esc(_laue_source(found))}</small>"))
     if n.get("resolution"):
         by = {"cc_half": "where CC½ falls to 0.3", "i_over_sigma": "where ⟨I/σ⟩ falls to 1"}.get(n["resolution_by"], "")
         others = f"R_meas {fixed(n['r_meas'], 3)}, R_pim {fixed(n['r_pim'], 3)}"
@@ -62,6 +61,13 @@ def headline(found: Processed) -> str:
         ]
     rows += _experiment_rows(found)
     return cells + key_values(rows)
+
+
+def _laue_source(found: Processed) -> str:
+    """Where the Laue group comes from."""
+    if found.experiment.crystal.space_group:
+        return f"space group {found.experiment.crystal.space_group} was given"
+    return "from the intensities" if "symmetry" in found.stages else "of the lattice; intensities were not compared"
 
 
 def _experiment_rows(found: Processed) -> list[tuple[str, str]]:
