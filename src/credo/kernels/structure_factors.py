@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["calculate", "calculate_with_derivatives", "point_factors"]
+__all__ = ["calculate", "calculate_with_derivatives", "gather", "point_factors"]
 
 _TWO_PI = 2 * np.pi
 
@@ -31,28 +31,52 @@ def _turned(h: np.ndarray, r: np.ndarray, star: np.ndarray, hr: np.ndarray, w: n
 
 
 @njit(cache=True, fastmath=True)
+def _largest_index(hkl: np.ndarray, rot: np.ndarray) -> int:
+    """The largest |component| of h R."""
+    top = 0.0
+    for m in range(len(rot)):
+        for n in range(len(hkl)):
+            for j in range(3):
+                x = abs(hkl[n, 0] * rot[m, 0, j] + hkl[n, 1] * rot[m, 1, j] + hkl[n, 2] * rot[m, 2, j])
+                top = max(top, x)
+    return int(np.rint(top))
+
+
+@njit(cache=True, fastmath=True)
+def _turns(xyz: np.ndarray, top: int) -> np.ndarray:
+    """exp(2πi k x) for k = −top … top (3, 2 top + 1, a): a product of three replaces a sine and a cosine."""
+    out = np.empty((3, 2 * top + 1, len(xyz)), dtype=np.complex128)
+    for i in range(len(xyz)):
+        for j in range(3):
+            for k in range(-top, top + 1):
+                x = _TWO_PI * k * xyz[i, j]
+                out[j, k + top, i] = complex(np.cos(x), np.sin(x))
+    return out
+
+
+@njit(cache=True, fastmath=True)
 def calculate(
     hkl: np.ndarray, s2: np.ndarray, rot: np.ndarray, trans: np.ndarray, centric: bool, star: np.ndarray,
     f: np.ndarray, kind: np.ndarray, xyz: np.ndarray, occ: np.ndarray, u: np.ndarray, aniso: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """F (n,) complex. hkl (n, 3) float; s2 (n,) = (sin θ/λ)²; rot (m, 3, 3), trans (m, 3); ``centric``: the operations
-    are one half of a group with an inversion at the origin, and F is real; star (3,): a* b* c*;
-    f (n_kinds, n) scattering factors; kind, occ (a,); xyz (a, 3); u (a, 6), of which u[0] when not ``aniso``."""
+    """F (n,) complex. hkl (n, 3) whole numbers as float; s2 (n,) = (sin θ/λ)²; rot (m, 3, 3), trans (m, 3);
+    ``centric``: the operations are one half of a group with an inversion at the origin, and F is real; star (3,): a* b*
+    c*; f (n_kinds, n) scattering factors; kind, occ (a,); xyz (a, 3); u (a, 6), of which u[0] when not ``aniso``."""
     out = np.zeros(len(hkl), dtype=np.complex128)
     hr, w = np.empty(3), np.empty(6)
+    top = _largest_index(hkl, rot)
+    turns = _turns(xyz, top)
     for n in range(len(hkl)):
-        a = 0.0
-        b = 0.0
+        total = complex(0.0, 0.0)
         for m in range(len(rot)):
             _turned(hkl[n], rot[m], star, hr, w)
-            shift = hkl[n, 0] * trans[m, 0] + hkl[n, 1] * trans[m, 1] + hkl[n, 2] * trans[m, 2]
+            x = _TWO_PI * (hkl[n, 0] * trans[m, 0] + hkl[n, 1] * trans[m, 1] + hkl[n, 2] * trans[m, 2])
+            shift = complex(np.cos(x), np.sin(x))
+            a, b, c = int(np.rint(hr[0])) + top, int(np.rint(hr[1])) + top, int(np.rint(hr[2])) + top
             for i in range(len(xyz)):
                 g = occ[i] * f[kind[i], n] * _debye_waller(aniso[i], u[i], w, s2[n])
-                x = _TWO_PI * (hr[0] * xyz[i, 0] + hr[1] * xyz[i, 1] + hr[2] * xyz[i, 2] + shift)
-                a += g * np.cos(x)
-                if not centric:
-                    b += g * np.sin(x)
-        out[n] = complex(2 * a, 0.0) if centric else complex(a, b)
+                total += g * (turns[0, a, i] * turns[1, b, i] * turns[2, c, i] * shift)
+        out[n] = complex(2 * total.real, 0.0) if centric else total
     return out
 
 
@@ -68,18 +92,20 @@ def calculate_with_derivatives(
     na = len(xyz)
     hr, w = np.empty(3), np.empty(6)
     da, db = np.empty((na, 10)), np.empty((na, 10))
+    top = _largest_index(hkl, rot)
+    turns = _turns(xyz, top)
     for n in range(len(hkl)):
         da[:] = 0.0
         db[:] = 0.0
-        a = 0.0
-        b = 0.0
         for m in range(len(rot)):
             _turned(hkl[n], rot[m], star, hr, w)
-            shift = hkl[n, 0] * trans[m, 0] + hkl[n, 1] * trans[m, 1] + hkl[n, 2] * trans[m, 2]
+            x = _TWO_PI * (hkl[n, 0] * trans[m, 0] + hkl[n, 1] * trans[m, 1] + hkl[n, 2] * trans[m, 2])
+            shift = complex(np.cos(x), np.sin(x))
+            h0, h1, h2 = int(np.rint(hr[0])) + top, int(np.rint(hr[1])) + top, int(np.rint(hr[2])) + top
             for i in range(na):
                 t = f[kind[i], n] * _debye_waller(aniso[i], u[i], w, s2[n])
-                x = _TWO_PI * (hr[0] * xyz[i, 0] + hr[1] * xyz[i, 1] + hr[2] * xyz[i, 2] + shift)
-                c, s = t * np.cos(x), t * np.sin(x)
+                wave = turns[0, h0, i] * turns[1, h1, i] * turns[2, h2, i] * shift
+                c, s = t * wave.real, t * wave.imag
                 da[i, 3] += c
                 db[i, 3] += s
                 for j in range(3):
@@ -89,6 +115,8 @@ def calculate_with_derivatives(
                     for j in range(6):
                         da[i, 4 + j] += w[j] * c
                         db[i, 4 + j] += w[j] * s
+        a = 0.0
+        b = 0.0
         for i in range(na):
             a += occ[i] * da[i, 3]
             b += occ[i] * db[i, 3]
@@ -109,6 +137,14 @@ def calculate_with_derivatives(
                 jac[n, k + 4] = -8 * np.pi**2 * s2[n] * o * common
         out[n] = complex(0.5 * a, 0.0) if centric else complex(a, b)
     return out
+
+
+@njit(cache=True, fastmath=True)
+def gather(jac: np.ndarray, columns: np.ndarray, factor: np.ndarray, row: np.ndarray, out: np.ndarray, at: np.ndarray):
+    """out[n, at[k]] = jac[n, columns[k]] factor[k] row[n], in the precision of ``out``."""
+    for n in range(len(jac)):
+        for k in range(len(columns)):
+            out[n, at[k]] = jac[n, columns[k]] * factor[k] * row[n]
 
 
 @njit(cache=True, fastmath=True)

@@ -50,6 +50,7 @@ class Constraints:
         self._entries: list[tuple[int, int, float]] = []
         self.names: list[str] = []
         self._turns: list[_Turn] = []
+        self._fixed: Any = None
 
     # ------------------------------------------------------------ start
 
@@ -109,6 +110,8 @@ class Constraints:
 
     def matrix(self, p: AtomParameters) -> Any:
         """C at ``p``; only the columns of turning groups depend on it."""
+        if self._fixed is not None:
+            return self._fixed
         self._entries, self.names, self._turns = [], [], []
         self._tied = {(t.atom, t.parameter) for t in self.model.ties}
         for i, site in enumerate(self.sites):
@@ -124,6 +127,8 @@ class Constraints:
             if term.nnz == 0 or abs(term).max() == 0:
                 break
             total = total + term
+        if not self._turns:
+            self._fixed = total.tocsc()
         return total.tocsc()
 
     def _column(self, name: str, entries: list[tuple[int, float]]) -> int:

@@ -10,6 +10,7 @@ import gemmi
 import numpy as np
 from scipy import linalg, sparse
 
+from credo.kernels.structure_factors import gather
 from credo.model import CannotDo
 from credo.solve.refine.constraints import Constraints
 from credo.solve.refine.covariance import inverse_of
@@ -134,10 +135,12 @@ class _Problem:
             y[rows], f[rows] = b.y, b.f
             o, k = self._part(rows), state.g.k
             w[rows] = weights_of(o.f2, o.sigma, b.y, k, self.s[rows], self.model.weights)
-            design = np.concatenate([pick(b.jac) * k, b.y[:, None], k * b.others], axis=1)
-            design *= np.sqrt(w[rows])[:, None]
-            rhs += design.T @ (np.sqrt(w[rows]) * (o.f2 - k * b.y))
-            design = design.astype(np.float32) if single else design
+            root = np.sqrt(w[rows])
+            design = np.empty((len(root), n_v + n_g), dtype=np.float32 if single else float)
+            pick(b.jac, k * root, design)
+            design[:, n_v] = b.y * root
+            design[:, n_v + 1 :] = b.others * (k * root)[:, None]
+            rhs += design.T @ (root * (o.f2 - k * b.y)).astype(design.dtype)
             total += design.T @ design
         residual2 = (self.data.f2 - state.g.k * y) ** 2
         chi2 = float(w @ residual2)
@@ -225,24 +228,22 @@ class _Problem:
 
 
 class _Picker:
-    """J C for a sparse C: columns with one entry are taken, the others multiplied."""
+    """J C for a sparse C, every row multiplied: columns of C with one entry are taken, the others summed up."""
 
     def __init__(self, c: Any, used: np.ndarray) -> None:
         compact = c.tocsr()[used].tocsc()
         count = np.diff(compact.indptr)
         self._single = np.flatnonzero(count == 1)
-        self._from = compact.indices[compact.indptr[self._single]]
+        self._from = compact.indices[compact.indptr[self._single]].astype(np.int64)
         self._factor = compact.data[compact.indptr[self._single]]
         self._rest = np.flatnonzero(count != 1)
         self._matrix = compact[:, self._rest].T.tocsr()
-        self._n = c.shape[1]
 
-    def __call__(self, jac: np.ndarray) -> np.ndarray:
-        out = np.empty((len(jac), self._n))
-        out[:, self._single] = jac[:, self._from] * self._factor
+    def __call__(self, jac: np.ndarray, row: np.ndarray, out: np.ndarray) -> None:
+        """Into the first columns of ``out`` (b, v + …); row (b,)."""
+        gather(jac, self._from, self._factor, row, out, self._single)
         if len(self._rest):
-            out[:, self._rest] = (self._matrix @ jac.T).T
-        return out
+            out[:, self._rest] = (self._matrix @ jac.T).T * row[:, None]
 
 
 def _floating_origin(prediction: Prediction, model: Model) -> list[np.ndarray]:

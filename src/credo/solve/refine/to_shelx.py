@@ -66,6 +66,7 @@ def res_text(
         f"REM {model.structure.name or 'credo'}",
     ]
     lines += [
+        f"REM {model.structure.name or 'credo'}",
         f"REM wR2 = {a.wr2:.4f}, GooF = S = {a.goof:.3f}, Restrained GooF = {a.goof_restrained:.3f} for all data",
         f"REM R1 = {a.r1:.4f} for {a.n_observed} Fo > 4sig(Fo) and {a.r1_all:.4f} for all {a.n_all} data",
         f"REM {refined.n_parameters} parameters refined using {len(refined.restraint_rows)} restraints",
