@@ -278,8 +278,9 @@ def _merged_numbers(experiment, reflections, stages: dict[str, Report]) -> dict[
     everything = merging_statistics(main, crystal.cell, crystal.laue_group, crystal.centring)
     resolution, by = find_resolution(everything)
     stats = merging_statistics(main, crystal.cell, crystal.laue_group, crystal.centring, d_min=resolution)
-    stages["statistics"] = Report({}, (), {"shells": everything.to_dict(), "inside": stats.to_dict()})
     overall = stats.overall
+    figures = {"shells": everything.to_dict(), "inside": stats.to_dict()}
+    stages["statistics"] = Report({}, _doubt(overall.cc_half, overall.r_int), figures)
     missets = experiment.scan.misset_deg
     rms = float(np.sqrt(np.mean(np.sum(np.asarray(missets) ** 2, axis=1)))) if missets is not None else 0.0
     return {
@@ -300,6 +301,16 @@ def _merged_numbers(experiment, reflections, stages: dict[str, Report]) -> dict[
         "error_model": stages["scale"].numbers.get("error_model"),
         "shells": everything.to_dict()["shells"],
     }
+
+
+def _doubt(cc_half: float | None, r_int: float | None) -> tuple[str, ...]:
+    """A sentence where equivalents do not agree at all, as those of a wrong lattice do."""
+    if cc_half is None or r_int is None or cc_half > 0.3 or r_int < 0.5:
+        return ()
+    return (
+        f"Equivalent intensities do not agree (CC½ {cc_half:.2f}, R_int {r_int:.2f}): the lattice is probably wrong. "
+        "Look at the predicted spots on the page; try a known --cell or --beam-center.",
+    )
 
 
 def _write(folder: Path, found: Processed) -> None:

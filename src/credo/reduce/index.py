@@ -70,7 +70,7 @@ def index(
         best = placed[0].fit.score if placed else 0.0
         raise CannotDo(
             f"no lattice explains the {len(spots)} spots better than chance (best log-likelihood {best:.0f})",
-            "look at the frames: a powder, no crystal or several; or give a known --cell, --axis, --beam-centre",
+            "look at the frames: a powder, no crystal or several; or give a known --cell, --axis, --beam-center",
         )
     best = placed[0]
     refined, table, choice = _choose_setting(best, spots, settings, experiment.detector.q_per_pixel)
