@@ -85,3 +85,46 @@ def test_check_sees_empty_frames_and_missing_angles(tmp_path, small) -> None:
     assert report.numbers["wavelength"] == pytest.approx(0.02508, rel=1e-4)
     assert any("images are empty" in p for p in report.warnings)
     assert any("--step" in p for p in report.warnings)
+
+
+def _opened_again(tmp_path, form: str, e, images):
+    """A folder of frames in this format, made from SMV with the axis given by hand."""
+    write(tmp_path / "smv_in", "smv", e, ArrayFrames(images))
+    convert(tmp_path / "smv_in", tmp_path / "out", to=form, overrides=GeometryOverrides(axis=128.34))
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("form", FRAME_WRITERS)
+def test_all_of_the_geometry_comes_back(tmp_path, small, pictures, form) -> None:
+    """Axis, distance, beam centre, gaps and angles, in every format; again after a second conversion to NXmx."""
+    e = small((40, 60), numbers=[1, 2, 5, 6])
+    out = _opened_again(tmp_path, form, e, pictures(4, (40, 60)))
+    convert(out, tmp_path / "again.nxs")
+    for path in (out, tmp_path / "again.nxs"):
+        x = open_experiment(path).experiment
+        assert {"wavelength", "q_per_pixel", "origin", "axis", "angles"} <= set(x.known)
+        assert x.scan.numbers.tolist() == [1, 2, 5, 6]
+        assert x.scan.start_deg == pytest.approx(e.scan.start_deg, abs=1e-5)
+        assert x.scan.width_deg == pytest.approx(e.scan.width_deg, abs=1e-5)
+        assert x.goniometer.angle_deg == pytest.approx(128.34, abs=1e-4)
+        assert x.detector.origin == pytest.approx(e.detector.origin, abs=1e-3)
+        assert x.detector.distance_mm(x.beam.wavelength) == pytest.approx(532.3, rel=1e-3)
+        assert x.detector.q_per_pixel == pytest.approx(e.detector.q_per_pixel, rel=2e-5)
+
+
+@pytest.mark.parametrize("form", ["smv", "cbf"])
+def test_headers_and_xds_inp_are_enough(tmp_path, small, pictures, form) -> None:
+    """Without credo's own experiment.json."""
+    e = small((40, 60), numbers=[1, 2, 5, 6])
+    out = _opened_again(tmp_path, form, e, pictures(4, (40, 60)))
+    (out / "experiment.json").unlink()
+    x = open_experiment(out).experiment
+    assert x.goniometer.angle_deg == pytest.approx(128.34, abs=1e-4)
+    assert x.scan.numbers.tolist() == [1, 2, 5, 6]
+    assert x.detector.origin == pytest.approx(e.detector.origin, abs=1e-3)
+    assert x.problems == ()
+
+
+def test_a_stack_without_geometry_says_so(series, tmp_path) -> None:
+    assert any("holds no geometry" in w for w in convert(series[0], tmp_path / "a.mrcs").warnings)
+    assert not any("holds no geometry" in w for w in convert(series[0], tmp_path / "a.nxs").warnings)

@@ -50,6 +50,10 @@ def test_cinchonine_with_its_log(shared_data) -> None:
     assert e.scan.end_deg[-1] == pytest.approx(51.69)
     assert e.goniometer.angle_deg == pytest.approx(128)
     assert any("322" in p for p in e.problems)
+    # 12 bits: the largest counts are clipped
+    report = check(shared_data / "cinchonine")
+    assert any("saturates" in p for p in report.warnings)
+    assert not any("same frames" in p for p in report.warnings)
 
 
 def test_cinchonine_alone_has_no_geometry(measured) -> None:
@@ -73,6 +77,26 @@ def test_mordenite_in_spite_of_its_log(shared_data) -> None:
     text = " ".join(e.problems)
     for word in ("80 kV", "200 kV", "means mm", "unset"):
         assert word in text
+
+
+def test_mordenite_without_its_ed3d_is_what_the_log_says(measured, shared_data, tmp_path) -> None:
+    """Nothing but the log beside the frames: the 80 kV cannot be known, and no other value may be made up."""
+    folder = next(p for p in measured("mordenite").rglob("*.mrc")).parent
+    (tmp_path / "RED").symlink_to(folder)
+    (tmp_path / "cRED_log.txt").write_bytes((shared_data / "mordenite" / "cRED_log.txt").read_bytes())
+    e = open_experiment(tmp_path / "RED").experiment
+    assert (e.beam.wavelength, e.detector.q_per_pixel) == (0.025079, 0.0036496)
+    assert e.scan.start_deg[-1] == pytest.approx(56.18 - 123 * 0.953543, abs=1e-3)
+
+
+def test_a_tif_that_is_an_smv(shared_data, tmp_path) -> None:
+    source = shared_data / "vendor_images" / "TIMEPIX_SU_516-stdgoni_0001.img"
+    (tmp_path / "a_0001.tif").write_bytes(source.read_bytes())
+    opened = open_experiment(tmp_path / "a_0001.tif", need_angles=False)
+    assert opened.frames is not None
+    assert opened.experiment.kind == "SMV"
+    with fabio.open(str(source)) as other:
+        assert np.array_equal(opened.frames[0], other.data)
 
 
 def test_lysozyme(shared_data, measured) -> None:

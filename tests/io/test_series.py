@@ -96,3 +96,19 @@ def test_earlier_results_are_not_frames(tmp_path) -> None:
     _touch(tmp_path, "run.mib")
     _touch(tmp_path / "credo", "report.json", "experiment.json", "integrated.h5", "reflections.h5")
     assert [s.files[0].name for s in find_series(tmp_path)] == ["run.mib"]
+
+
+def test_other_pictures_with_the_same_numbers_are_not_the_same_frames(tmp_path) -> None:
+    """Real-space images beside the frames, in the same format (cinchonine's img/ beside diff/)."""
+    _touch(tmp_path / "diff", *(f"fN_{i:06d}.tiff" for i in range(80)))
+    _touch(tmp_path / "img", *(f"fM_{i:06d}.tiff" for i in range(0, 80, 8)))
+    series, notes = choose_series(find_series(tmp_path), tmp_path)
+    assert series.folder.name == "diff"
+    assert notes == ("Other images below the folder were left aside: img/ (10 .tiff).",)
+
+
+def test_a_copy_with_the_same_names_is_the_same_frames(tmp_path) -> None:
+    for folder in ("raw", "tiff"):
+        _touch(tmp_path / folder, *(f"{i:05d}.tiff" for i in range(20)))
+    _, notes = choose_series(find_series(tmp_path), tmp_path)
+    assert notes == ("tiff: the same frames again, left aside.",)
