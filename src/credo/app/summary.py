@@ -46,7 +46,8 @@ def check_summary(report: dict[str, Any], folder: Path) -> str:
 
 def convert_summary(report: dict[str, Any], target: Path) -> str:
     """How much went where."""
-    what = f"{report['n_frames']} frames" if report["n_frames"] else f"{report.get('n_reflections', 0)} reflections"
+    n = report.get("n_reflections")
+    what = f"{report['n_frames']} frames" if n is None else f"{n} reflections"
     return _table([("written", f"{what} to {target}")])
 
 

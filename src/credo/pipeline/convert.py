@@ -11,7 +11,7 @@ from typing import Any
 from credo.io.convert import convert as convert_files
 from credo.io.overrides import GeometryOverrides
 from credo.io.project import read_experiment, write_experiment
-from credo.model import Report, UnreadableInput
+from credo.model import CredoError, Report, UnreadableInput
 from credo.pipeline.output import Output, default_folder, fingerprint, run_command
 
 __all__ = ["convert"]
@@ -65,7 +65,11 @@ def _to_file(source: Path, target: Path, to: str | None, overrides: GeometryOver
     """Written beside the target and moved: other files that belong to it (.expt to .refl, .ins to .hkl) come along."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as beside:
-        report = convert_files(source, Path(beside) / target.name, to, overrides)
+        try:
+            report = convert_files(source, Path(beside) / target.name, to, overrides)
+        except CredoError as error:
+            error.reason = error.reason.replace(beside, str(target.parent))
+            raise
         made = sorted(Path(beside).iterdir())
         taken = next((p for p in made if p.name != target.name and (target.parent / p.name).exists()), None)
         if taken is not None:
