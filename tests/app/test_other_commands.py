@@ -113,21 +113,8 @@ def test_demo_fails_when_the_result_is_wrong(tmp_path, capsys, monkeypatch):
     """The demonstration can fail: a result beyond its limits ends with 1 and keeps the numbers."""
     import credo.pipeline.demo as module
 
-    found = dict.fromkeys(
-        [
-            "cell",
-            "cell_esd",
-            "centring",
-            "laue_group",
-            "completeness",
-            "r_int",
-            "cc_half",
-            "rotation_axis_deg",
-            "beam_center",
-            "ellipse_percent",
-            "warnings",
-        ]
-    )
+    keys = ["cell", "cell_esd", "centring", "laue_group", "completeness", "r_int", "cc_half"]
+    found = dict.fromkeys([*keys, "rotation_axis_deg", "beam_center", "ellipse_percent", "warnings"])
     wrong = {"lattice_right": True, "cell_length_percent": 5.0, "cell_angle_deg": 0, "orientation_deg": 0,
              "axis_deg": 0, "beam_px": 0, "intensity_cc": 0.5, "n_compared": 9}  # fmt: skip
     monkeypatch.setattr(module, "process", lambda *_, **__: found)
