@@ -36,7 +36,7 @@ STRUCTURES = (
     "organics_ed/cinchonine_shelxl", "organics_ed/paracetamol", "cod_opencrystals/C10H10Fe-Ferrocene",
     "cod_opencrystals/S8-Sulfur-alpha", "cod_opencrystals/CaSO4-2H2O-Gypsum",
     "cod_opencrystals/NH4MgPO4-6H2O-Struvite", "cod_opencrystals/BaSO4-Barite",
-    "cod_opencrystals/Be3Al2SiO36-Beryl", "cod_opencrystals/CaCO3-Calcite", "cod_opencrystals/CaMgC2O6-Dolomite",
+    "cod_opencrystals/FeS2-Pyrite", "cod_opencrystals/CaCO3-Calcite", "cod_opencrystals/CaMgC2O6-Dolomite",
     "cod_opencrystals/MoO3-Molybdite", "cod_opencrystals/SiO2-Quartz-alpha",
 )  # fmt: skip
 
@@ -55,7 +55,7 @@ def read_model(path: Path) -> Structure:
     """Every site of a CIF; displacement 0.02 Å² where none is given."""
     small = gemmi.read_small_structure(str(path))
     small.setup_cell_images()
-    group = small.spacegroup or gemmi.find_spacegroup_by_name(small.spacegroup_hm.removesuffix(" S"))
+    group = small.spacegroup
     cell = _lawful(small.cell, group)
     atoms = []
     for s in small.sites:
@@ -100,7 +100,9 @@ def simulate(structure: Structure, d_min: float, error: float, completeness: flo
     group = gemmi.SpaceGroup(structure.space_group)
     centring = "P" if group.ext == "R" else group.centring_type()
     every = miller_indices(structure.cell.B, d_min, centring)
-    unique, row = unique_reflections(every, laue_rotations(group.laue_str() if group.laue_str() != "-3m" else _m3(group)))
+    unique, row = unique_reflections(
+        every, laue_rotations(group.laue_str() if group.laue_str() != "-3m" else _m3(group))
+    )
     seen = np.unique(row[wedge(structure.cell, every, row, completeness, rng)])
     intensity = np.abs(structure_factors(structure, unique[seen])) ** 2
     sigma = np.sqrt((error * intensity) ** 2 + (0.01 * intensity.mean()) ** 2)
@@ -109,7 +111,9 @@ def simulate(structure: Structure, d_min: float, error: float, completeness: flo
 
 def _m3(group: gemmi.SpaceGroup) -> str:
     """Which of the two trigonal orientations."""
-    return "-31m" if any(p in group.hm.replace(" ", "") for p in ("312", "31m", "31c", "-31m", "-31c", "112")) else "-3m1"
+    return (
+        "-31m" if any(p in group.hm.replace(" ", "") for p in ("312", "31m", "31c", "-31m", "-31c", "112")) else "-3m1"
+    )
 
 
 def laue_of(group: gemmi.SpaceGroup) -> str:
@@ -149,7 +153,12 @@ def run(structure: Structure, d_min: float, error: float, completeness: float, s
 def judge(found, structure: Structure) -> dict:
     """The first candidate, and the rank of the right group."""
     right = [n for n, c in enumerate(found.candidates) if same_space_group(c.space_group, structure.space_group)]
-    out = {"solved": False, "true": structure.space_group, "rank": right[0] + 1 if right else 0, "n": len(structure.atoms)}
+    out = {
+        "solved": False,
+        "true": structure.space_group,
+        "rank": right[0] + 1 if right else 0,
+        "n": len(structure.atoms),
+    }
     if found.best is None or not found.best.structure.atoms:
         return out
     best = found.best

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from credo.kernels.structure_factors import point_factors
+from credo.physics.symmetry import laue_rotations
 from credo.solve.normalise import PhasingData
 from credo.solve.recycle import Sites, absent_in, recycle, sites_of_map
 from credo.solve.space_group import GroupFit, rank_groups
 
-__all__ = ["ORDER_REWARD", "Candidate", "candidates_of", "phased_in_group", "same_operations"]
+__all__ = ["ORDER_REWARD", "Candidate", "candidates_of", "phased_in_group", "same_operations", "supergroups_of"]
 
 #: A subgroup of index 2 has twice the sites and fits better by about this much in R (facts/structure-solution.md 2.1).
 ORDER_REWARD = 0.055
@@ -57,7 +58,8 @@ def _judge_all(
     if not fits:
         return []
     top = max(f.worst for f in fits)
-    likely = [f for f in fits if f.worst >= 0.55 * top]
+    # good phases leave little doubt
+    likely = [f for f in fits if f.worst >= (0.55 if top < 0.75 else 0.75) * top]
     # the higher the order, the more an equal agreement means
     likely.sort(key=lambda f: -(f.agreement + 0.03 * np.log2(f.order)))
     chosen: list[GroupFit] = []
@@ -67,16 +69,39 @@ def _judge_all(
     return sorted((_judge(data, transform, f, n_atoms) for f in chosen), key=lambda c: c.score)
 
 
-def phased_in_group(data: PhasingData, fit: GroupFit, n_atoms: float, seed: int, cycles: int = 100) -> Candidate:
+def supergroups_of(
+    data: PhasingData, candidate: Candidate, xyz: np.ndarray, weight: np.ndarray, laue_group: str, centring: str,
+    n_atoms: float,
+) -> list[Candidate]:  # fmt: skip
+    """Groups of higher order that the phases of a structure obey: sites (n, 3) on conventional axes, weights (n,).
+
+    Within one Laue class a supergroup is centrosymmetric, so a centrosymmetric candidate has none.
+    """
+    fit = candidate.fit
+    if fit.order == len(laue_rotations(laue_group)):
+        return []
+    rot = fit.operations.rot.astype(float)
+    sites = np.ascontiguousarray(xyz @ np.linalg.inv(data.basis).T)
+    f = point_factors(data.hkl.astype(float), rot, fit.operations.trans, sites, weight).sum(axis=1)
+    phases = data.e * np.exp(1j * np.angle(f))
+    fits = [g for g in rank_groups(data, phases, laue_group, centring) if g.order > fit.order and g.worst > 0.6]
+    return _judge_all(data, phases, fits, n_atoms, 3)
+
+
+def phased_in_group(
+    data: PhasingData, fit: GroupFit, n_atoms: float, seed: int, threshold: float = 1.1, cycles: int = 100
+) -> Candidate:
     """Charge flipping from random phases with the group's symmetry imposed throughout: far fewer unknowns than in P1,
     for structures of high symmetry that P1 leaves in a false minimum."""
     rng = np.random.default_rng([seed, fit.group.number])
     start = data.e * np.exp(2j * np.pi * rng.random(len(data.e)))
-    return _judge(data, start, fit, n_atoms, cycles)
+    return _judge(data, start, fit, n_atoms, cycles, threshold)
 
 
-def _judge(data: PhasingData, transform: np.ndarray, fit: GroupFit, n_atoms: float, flipping: int = 0) -> Candidate:
-    phases, rho = recycle(data, transform, fit, flipping=flipping)
+def _judge(
+    data: PhasingData, transform: np.ndarray, fit: GroupFit, n_atoms: float, flipping: int = 0, threshold: float = 1.1
+) -> Candidate:
+    phases, rho = recycle(data, transform, fit, flipping=flipping, threshold=threshold)
     sites = sites_of_map(data, rho, fit, max(4, round(1.15 * n_atoms)))
     if len(sites.xyz) == 0:
         return Candidate(fit, sites, phases, 1.0, 0.0)

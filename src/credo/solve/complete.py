@@ -10,22 +10,30 @@ import numpy as np
 from credo.model import Cell, CredoError, Structure
 from credo.physics.symmetry import group_operations
 from credo.solve.candidates import Candidate
+from credo.solve.chemistry import impossible_share
 from credo.solve.elements import assign_elements
 from credo.solve.fourier import difference_peaks
 from credo.solve.least_squares import FitState, LeastSquaresSettings, Observed, atoms_from_sites, fit_structure
 from credo.solve.normalise import PhasingData
+from credo.solve.retype import multiplicities, retyped
 
 __all__ = ["Completed", "complete", "observed_in"]
+
+#: Elements are looked at again only where R1 says that the positions are right.
+_WORTH_TYPING = 0.4
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A candidate after least squares; ``fit`` is None, with the reason, where it could not be refined."""
+    """A candidate after least squares; ``fit`` is None, with the reason, where it could not be refined;
+    ``impossible``: the share of its atoms with contacts that are too short for their elements."""
 
     candidate: Candidate
     structure: Structure
     fit: FitState | None
     reason: str = ""
+    n_reflections: int = 0
+    impossible: float = 0.0
 
     @property
     def r1(self) -> float:
@@ -47,8 +55,8 @@ def complete(
     formula: dict[str, float],
     wavelength: float,
     n_atoms: float,
-    rounds: int = 2,
-    cycles: int = 6,
+    rounds: int = 3,
+    cycles: int = 10,
 ) -> Completed:
     """cell: conventional. Rounds of least squares, each followed by dropping atoms that melt and adding peaks."""
     sites = candidate.sites
@@ -59,8 +67,10 @@ def complete(
     for n in range(rounds + 1):
         try:
             fit = fit_structure(structure, observed, wavelength, settings)
+            if fit.r1 < _WORTH_TYPING:
+                fit = _with_other_elements(fit, observed, formula, wavelength, settings)
         except CredoError as error:
-            return Completed(candidate, structure, None, error.reason)
+            return Completed(candidate, structure, None, error.reason, len(observed.f2))
         structure = fit.structure
         if n == rounds:
             break
@@ -69,7 +79,16 @@ def complete(
         if len(more.atoms) == len(structure.atoms) and len(kept.atoms) == len(structure.atoms):
             break
         structure = more
-    return Completed(candidate, structure, fit)
+    return Completed(candidate, structure, fit, "", len(observed.f2), impossible_share(structure))
+
+
+def _with_other_elements(fit: FitState, observed, formula, wavelength: float, settings) -> FitState:
+    """Least squares with elements exchanged, if that agrees better: a light atom called heavy would melt."""
+    other = retyped(fit.structure, observed, formula)
+    if other is fit.structure:
+        return fit
+    again = fit_structure(other, observed, wavelength, settings)
+    return again if again.r1 < fit.r1 + 0.005 else fit
 
 
 def _cells(data: PhasingData) -> float:
@@ -100,7 +119,7 @@ def nearest_distances(xyz: np.ndarray, group: gemmi.SpaceGroup, cell: Cell, own:
     return out
 
 
-def _without_false_atoms(structure: Structure, most: float = 0.18) -> Structure:
+def _without_false_atoms(structure: Structure, most: float = 0.10) -> Structure:
     """Drops atoms whose displacement says that nothing is there: far above the others', and above ``most`` [Å²]."""
     u = np.array([a.u_iso for a in structure.atoms])
     limit = max(most, 5 * float(np.median(u)))
@@ -109,12 +128,12 @@ def _without_false_atoms(structure: Structure, most: float = 0.18) -> Structure:
 
 
 def _with_missing_atoms(structure: Structure, fit: FitState, observed: Observed, formula, n_atoms: float) -> Structure:
-    """Adds difference peaks as strong as half a typical atom, up to a tenth more atoms than expected."""
+    """Adds difference peaks as strong as half a typical atom, if there is room for them."""
     group = gemmi.SpaceGroup(structure.space_group)
-    ops = group_operations(group)
-    order = len(ops) * len(list(group.operations().cen_ops))
-    room = 1.1 * n_atoms - order * sum(0.7 for _ in structure.atoms)
-    if room < 1:
+    xyz = np.array([a.xyz for a in structure.atoms])
+    in_cell = len(list(group.operations().cen_ops)) * multiplicities(xyz, group).sum()
+    # how many atoms a volume holds is known to a third at best
+    if in_cell > 1.4 * n_atoms:
         return structure
     peaks = difference_peaks(structure, fit, observed, most=12)
     light = _lightest(structure, formula)

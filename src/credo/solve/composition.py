@@ -11,8 +11,9 @@ from credo.model import UnreadableInput
 
 __all__ = ["expected_atoms", "light_and_heavy", "parse_formula"]
 
-#: Volume per atom that is not hydrogen [Å³] in organic crystals (18, Kempster & Lipson) and in oxides (about 12).
-ORGANIC, OXIDE = 18.0, 12.0
+#: Volume per atom that is not hydrogen [Å³] in organic crystals (18, Kempster & Lipson) and in oxides (9 in garnets,
+#: 12 in feldspars).
+ORGANIC, OXIDE = 18.0, 10.5
 
 
 def parse_formula(text: str | None) -> dict[str, float]:
@@ -31,7 +32,7 @@ def parse_formula(text: str | None) -> dict[str, float]:
 
 
 def expected_atoms(volume: float, formula: dict[str, float]) -> float:
-    """Atoms but hydrogen in a volume [Å³]: 18 Å³ each in organics, 12 in inorganics, 15 otherwise."""
+    """Atoms but hydrogen in a volume [Å³]: 18 Å³ each in organics, 10.5 in inorganics, 15 otherwise."""
     heavy = {e: n for e, n in formula.items() if e not in ("H", "D")}
     if not heavy:
         return volume / 15.0

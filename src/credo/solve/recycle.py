@@ -27,9 +27,11 @@ class Sites:
 
 
 def recycle(
-    data: PhasingData, g: np.ndarray, fit: GroupFit, cycles: int = 12, per_d: float = 3.0, flipping: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """``flipping`` cycles of charge flipping, then ``cycles`` of low-density elimination, the symmetry imposed in each.
+    data: PhasingData, g: np.ndarray, fit: GroupFit, cycles: int = 12, per_d: float = 3.0, flipping: int = 0,
+    threshold: float = 1.1,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """``flipping`` cycles of charge flipping at ``threshold`` σ, then ``cycles`` of low-density elimination, with the
+    symmetry imposed in each.
 
     g (n,): P1 values, moved to the group's origin here. Returns the transform (n,) at ``data.hkl`` and the map.
     """
@@ -58,7 +60,7 @@ def recycle(
             break
         work = rho.copy()
         if n < flipping:
-            flip(work.reshape(-1), 1.1)
+            flip(work.reshape(-1), threshold)
         else:
             eliminate_low_density(work.reshape(-1), 0.4)
         last = scipy.fft.rfftn(work, overwrite_x=True).reshape(-1)
@@ -90,10 +92,13 @@ def _known(data: PhasingData, shape: tuple[int, int, int], absent: np.ndarray) -
     return modulus, status
 
 
-def sites_of_map(data: PhasingData, rho: np.ndarray, fit: GroupFit, most: int, reach: float = 0.5) -> Sites:
-    """The highest peaks as independent sites: those nearer to a symmetry element than ``reach`` [Å] are put on it.
+def sites_of_map(
+    data: PhasingData, rho: np.ndarray, fit: GroupFit, most: int, reach: float = 0.75, apart_by: float = 1.05
+) -> Sites:
+    """The highest peaks as independent sites; those whose images are nearer than ``reach`` [Å] are put between them.
 
-    ``most``: sites wanted in the primitive cell. A peak closer than 0.7 Å to a kept site is the same atom.
+    ``most``: sites wanted in the primitive cell. Nearer than ``apart_by`` [Å] to a higher site is only hydrogen, the
+    same atom or a ripple: C≡O, the shortest bond without hydrogen, has 1.13 Å.
     """
     peaks = map_peaks(rho, floor=float(rho.std()))
     metric = data.cell.metric
@@ -110,7 +115,7 @@ def sites_of_map(data: PhasingData, rho: np.ndarray, fit: GroupFit, most: int, r
         if len(kept):
             gap = kept - centre
             gap -= np.rint(gap)
-            if np.einsum("ij,jk,ik->i", gap, metric, gap).min() < 0.7**2:
+            if np.einsum("ij,jk,ik->i", gap, metric, gap).min() < apart_by**2:
                 continue
         orbit = (fit.operations.rot @ centre + fit.operations.trans) % 1.0
         kept = np.concatenate([kept, orbit])

@@ -8,43 +8,23 @@ from dataclasses import dataclass, replace
 
 import gemmi
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from credo.model import Cell, Structure, UnreadableInput
-from credo.solve.candidates import ORDER_REWARD, Candidate, candidates_of, phased_in_group
-from credo.solve.complete import Completed, complete
+from credo.solve.candidates import Candidate
+from credo.solve.complete import Completed
 from credo.solve.composition import expected_atoms, parse_formula
 from credo.solve.normalise import PhasingData, normalise
-from credo.solve.phasing import PhasingSettings, Trial, trials
+from credo.solve.phasing import Trial
+from credo.solve.ranking import preference
+from credo.solve.search import Problem, Search, SolveSettings
 
 __all__ = ["Solution", "SolveSettings", "Solved", "solve"]
-
-
-class SolveSettings(BaseModel):
-    """How long to try, and when to believe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    trials: int = Field(default=200, ge=1, description="most phasing trials in P1")
-    seconds: float = Field(default=40.0, gt=0, description="CPU seconds after which no new trial starts")
-    iterations: int = Field(default=400, ge=10, description="charge-flipping iterations per trial")
-    convincing: float = Field(
-        default=0.24, gt=0, description="R of |E| with point atoms, and R1, at which the search ends"
-    )
-    believable: float = Field(
-        default=0.40, gt=0, description="R1 (isotropic) above which the structure is called not solved"
-    )
-    patience: int = Field(
-        default=60, ge=1, description="trials without a better believable candidate that end the search"
-    )
-    candidates: int = Field(default=8, ge=1, description="space groups tried per trial")
-    refined: int = Field(default=4, ge=1, description="space groups taken through least squares")
 
 
 @dataclass(frozen=True)
 class Solved:
     """One space group's structure. ``agreement``: of the P1 phases with the group (1: perfect); ``r_e``: R of |E|
-    with point atoms; ``score``: r_e − 0.055 log2(order), the lowest first; ``r1``: after isotropic least squares."""
+    with point atoms; ``merit``: 2 ln R1 + (p/n) ln n, the lowest first; ``r1``: after isotropic least squares."""
 
     space_group: str
     structure: Structure
@@ -52,9 +32,10 @@ class Solved:
     worst: float
     r_e: float
     cc_e: float
-    score: float
+    merit: float
     r1: float
     wr2: float
+    n_parameters: int = 0
     note: str = ""
 
 
@@ -101,10 +82,10 @@ def solve(
     formula = parse_formula(composition)
     data = normalise(cell, centring, laue_group, hkl, intensity, sigma)
     n_atoms = expected_atoms(data.cell.volume, formula)
-    problem = _Problem(data, cell, laue_group, centring, n_atoms, formula, wavelength, settings)
-    search = _Search(problem, started, progress or (lambda _: None))
+    problem = Problem(data, cell, laue_group, centring, n_atoms, formula, wavelength, settings)
+    search = Search(problem, progress or (lambda _: None))
     search.run(seed)
-    return _judged(search, search.refined(), time.process_time() - started)
+    return _judged(search, time.process_time() - started)
 
 
 def _checked(cell: Cell, hkl, intensity, sigma) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -120,110 +101,10 @@ def _checked(cell: Cell, hkl, intensity, sigma) -> tuple[np.ndarray, np.ndarray,
     return h.astype(int), i, s
 
 
-@dataclass(frozen=True)
-class _Problem:
-    data: PhasingData
-    cell: Cell
-    laue_group: str
-    centring: str
-    n_atoms: float
-    formula: dict[str, float]
-    wavelength: float
-    settings: SolveSettings
-
-    def complete(self, candidate: Candidate) -> Completed:
-        return complete(self.data, self.cell, candidate, self.formula, self.wavelength, self.n_atoms)
-
-
-class _Search:
-    """The trials so far and the best candidate of each space group among them."""
-
-    def __init__(self, problem: _Problem, started: float, progress: Callable[[str], None]) -> None:
-        self.problem, self.settings = problem, problem.settings
-        self.started, self.progress = started, progress
-        self.merits: list[float] = []
-        self.found: dict[str, Candidate] = {}
-        self.done: dict[str, Completed] = {}
-        self.best: Trial | None = None
-        self.stale = 0
-        self.ended = ""
-
-    @property
-    def candidates(self) -> list[Candidate]:
-        """By rising score."""
-        return sorted(self.found.values(), key=lambda c: c.score)
-
-    def run(self, seed: int) -> None:
-        """P1 trials, each followed by trials inside the likeliest groups, until a structure convinces or time is up."""
-        p = self.problem
-        for trial in trials(p.data, p.n_atoms, PhasingSettings(iterations=self.settings.iterations), seed):
-            self.merits.append(trial.merit)
-            if self.best is None or trial.merit > self.best.merit - 0.03:
-                if self.best is None or trial.merit > self.best.merit:
-                    self.best = trial
-                new = candidates_of(
-                    p.data, trial.transform, p.laue_group, p.centring, p.n_atoms, self.settings.candidates
-                )
-                if self._convinced(new, trial):
-                    return
-            if self._in_groups(seed, trial) or self._over():
-                return
-
-    def _in_groups(self, seed: int, trial: Trial) -> bool:
-        """Random starts with the symmetry of the three best groups so far imposed."""
-        p = self.problem
-        if p.laue_group == "-1":
-            return False
-        likely = sorted(self.found.values(), key=lambda c: -(c.fit.agreement + 0.03 * np.log2(c.fit.order)))[:3]
-        new = [phased_in_group(p.data, c.fit, p.n_atoms, seed + 7919 * trial.number) for c in likely]
-        return self._convinced(new, trial)
-
-    def _convinced(self, new: list[Candidate], trial: Trial) -> bool:
-        """Takes candidates in; whether the best of all ends the search."""
-        before = self.candidates[0].score if self.found else np.inf
-        for c in new:
-            if c.fit.symbol not in self.found or c.score < self.found[c.fit.symbol].score:
-                self.found[c.fit.symbol] = c
-                self.done.pop(c.fit.symbol, None)
-        best = self.candidates[0] if self.found else None
-        if best is None or best.score >= before - 1e-3:
-            self.stale += 1
-            return False
-        self.stale = 0
-        self.progress(f"trial {trial.number + 1}: {best.fit.symbol} R {best.r_e:.2f}, merit {trial.merit:.2f}")
-        if best.r_e > self.settings.convincing + 0.1:
-            return False
-        r1 = self._completed(best).r1
-        return r1 < self.settings.convincing or 0.5 * (r1 + best.r_e) < self.settings.convincing
-
-    def _completed(self, candidate: Candidate) -> Completed:
-        symbol = candidate.fit.symbol
-        if symbol not in self.done:
-            self.done[symbol] = self.problem.complete(candidate)
-        return self.done[symbol]
-
-    def _over(self) -> bool:
-        s = self.settings
-        believable = [c for c in self.done.values() if c.r1 < s.believable]
-        if believable and self.stale >= s.patience:
-            self.ended = f"{self.stale} trials without a better one"
-        elif len(self.merits) >= s.trials:
-            self.ended = f"{len(self.merits)} trials"
-        elif time.process_time() - self.started > s.seconds:
-            self.ended = f"{s.seconds:g} s"
-        return bool(self.ended)
-
-    def refined(self) -> list[Completed]:
-        """Least squares for the best candidate and for those that its score does not rule out."""
-        ranked = self.candidates
-        margin = 0.12 if self.ended else 0.03
-        return [self._completed(c) for c in ranked if c.score < ranked[0].score + margin][: self.settings.refined]
-
-
-def _judged(search: _Search, done: list[Completed], seconds: float) -> Solution:
-    """Ranks by score: the reward of the order lets a supergroup win where both agree equally."""
+def _judged(search: Search, seconds: float) -> Solution:
+    """The refined candidates by preference, then the others by the score of their point atoms."""
     data, settings = search.problem.data, search.settings
-    solved = sorted((_solved(c) for c in done), key=lambda s: s.score)
+    solved = [_solved(c) for c in search.refined]
     known = {s.space_group for s in solved}
     rest = [_unrefined(search.problem.cell, c) for c in search.candidates if c.fit.symbol not in known]
     ranked = (*solved, *rest)
@@ -242,19 +123,18 @@ def _judged(search: _Search, done: list[Completed], seconds: float) -> Solution:
 
 
 def _solved(c: Completed) -> Solved:
-    f = c.candidate.fit
-    r1, wr2 = (c.fit.r1, c.fit.wr2) if c.fit else (np.nan, np.nan)
-    cand = c.candidate
-    score = cand.score if c.fit is None else 0.5 * (cand.r_e + r1) - ORDER_REWARD * float(np.log2(f.order))
+    f, cand = c.candidate.fit, c.candidate
+    r1, wr2, n = (c.fit.r1, c.fit.wr2, c.fit.n_parameters) if c.fit else (np.nan, np.nan, 0)
+    merit = preference(float(r1), c.n_reflections, n) + c.impossible
     return Solved(
-        f.symbol, c.structure, f.agreement, f.worst, cand.r_e, cand.cc_e, float(score), float(r1), float(wr2), c.reason
+        f.symbol, c.structure, f.agreement, f.worst, cand.r_e, cand.cc_e, merit, float(r1), float(wr2), n, c.reason
     )
 
 
 def _unrefined(cell: Cell, c: Candidate) -> Solved:
     f = c.fit
     empty = Structure(cell, f.symbol)
-    return Solved(f.symbol, empty, f.agreement, f.worst, c.r_e, c.cc_e, c.score, np.nan, np.nan, "not refined")
+    return Solved(f.symbol, empty, f.agreement, f.worst, c.r_e, c.cc_e, np.inf, np.nan, np.nan, 0, "not refined")
 
 
 def _hand(s: Solved) -> str:

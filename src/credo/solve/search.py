@@ -1,0 +1,223 @@
+"""The search: trials in P1 and within groups, the best candidate of each space group, and when to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from credo.model import Cell
+from credo.solve.candidates import Candidate, candidates_of, phased_in_group, supergroups_of
+from credo.solve.complete import Completed, complete
+from credo.solve.composition import strength
+from credo.solve.normalise import PhasingData
+from credo.solve.phasing import RECIPES, PhasingSettings, Trial, trials
+from credo.solve.ranking import corrected_r1, expected_r1, preference
+from credo.solve.retype import multiplicities
+
+__all__ = ["Problem", "Search", "SolveSettings"]
+
+
+class SolveSettings(BaseModel):
+    """How long to try, and when to believe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int = Field(default=200, ge=1, description="most phasing trials in P1")
+    seconds: float = Field(default=40.0, gt=0, description="CPU seconds after which no new trial starts")
+    iterations: int = Field(default=400, ge=10, description="charge-flipping iterations per trial")
+    convincing: float = Field(
+        default=0.10, gt=0, description="R1 above what the errors explain, at which the search ends at once"
+    )
+    good: float = Field(default=0.25, gt=0, description="R1 (isotropic) at which a few more trials end the search")
+    believable: float = Field(
+        default=0.40, gt=0, description="R1 (isotropic) above which the structure is called not solved"
+    )
+    patience: int = Field(default=60, ge=1, description="trials without a better believable candidate that end it")
+    candidates: int = Field(default=8, ge=1, description="space groups tried per trial")
+    refined: int = Field(default=4, ge=1, description="space groups taken through least squares")
+
+
+#: Trials without a better one after which a good structure is taken, or fewer when they have taken so long [CPU s].
+_SOME, _FEW, _LONG = 12, 4, 5.0
+#: Agreement of P1 phases with a group that no false structure was seen to have by chance.
+_OBEYED = 0.75
+#: The share of atoms with contacts too short for their elements that a convincing structure may have.
+_IMPOSSIBLE = 0.1
+#: Structures of so few sites cost next to nothing to refine.
+_SMALL = 15
+#: A candidate is refined again only when its point atoms got better by this much.
+_BETTER = 0.01
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be solved."""
+
+    data: PhasingData
+    cell: Cell
+    laue_group: str
+    centring: str
+    n_atoms: float
+    formula: dict[str, float]
+    wavelength: float
+    settings: SolveSettings
+
+    def complete(self, candidate: Candidate) -> Completed:
+        """The candidate after least squares."""
+        return complete(self.data, self.cell, candidate, self.formula, self.wavelength, self.n_atoms)
+
+
+class Search:
+    """The trials so far, the best candidate of each space group among them, and the refined ones."""
+
+    def __init__(self, problem: Problem, progress: Callable[[str], None] = lambda _: None) -> None:
+        self.problem, self.settings = problem, problem.settings
+        self.progress = progress
+        self.merits: list[float] = []
+        self.found: dict[str, Candidate] = {}
+        self.done: dict[str, Completed] = {}
+        self.best: Trial | None = None
+        self.ended = ""
+        self._started = time.process_time()
+        self._stale, self._improved = 0, self._started
+        _, i, s = problem.data.merged
+        self._expected = expected_r1(i, s)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """By rising score of point atoms."""
+        return sorted(self.found.values(), key=lambda c: c.score)
+
+    @property
+    def refined(self) -> list[Completed]:
+        """The best first."""
+        return sorted(self.done.values(), key=_preference)
+
+    def run(self, seed: int) -> None:
+        """P1 trials, each followed by trials inside the likeliest groups, until a structure convinces or time is up."""
+        p = self.problem
+        for trial in trials(p.data, p.n_atoms, PhasingSettings(iterations=self.settings.iterations), seed):
+            self.merits.append(trial.merit)
+            self._stale += 1
+            if self.best is None or trial.merit > self.best.merit - 0.03:
+                if self.best is None or trial.merit > self.best.merit:
+                    self.best = trial
+                self._take(
+                    candidates_of(
+                        p.data, trial.transform, p.laue_group, p.centring, p.n_atoms, self.settings.candidates
+                    )
+                )
+            if not self._convinced():
+                self._take(self._in_groups(seed, trial))
+            if self._convinced() or self._over():
+                break
+        self._finish()
+
+    def _in_groups(self, seed: int, trial: Trial) -> list[Candidate]:
+        """Random starts with the symmetry of the three likeliest groups so far imposed."""
+        p = self.problem
+        if p.laue_group == "-1":
+            return []
+        likely = sorted(self.found.values(), key=lambda c: -(c.fit.agreement + 0.03 * np.log2(c.fit.order)))[:3]
+        threshold = RECIPES[trial.number % len(RECIPES)].threshold
+        return [phased_in_group(p.data, c.fit, p.n_atoms, seed + 7919 * trial.number, threshold) for c in likely]
+
+    def _take(self, new: list[Candidate]) -> None:
+        """Keeps what is better than what its group had, and refines the best of it."""
+        better = []
+        for c in new:
+            known = self.found.get(c.fit.symbol)
+            if known is None or c.score < known.score - _BETTER:
+                self.found[c.fit.symbol] = c
+                better.append(c)
+        top = min((c.score for c in self.found.values()), default=np.inf)
+        for n, c in enumerate(sorted(better, key=lambda c: c.score)):
+            small = len(c.sites.xyz) <= _SMALL
+            if n >= (3 if small else 1) or c.score > top + (0.1 if small else _BETTER):
+                break
+            self._refine(c)
+
+    def _refine(self, candidate: Candidate) -> None:
+        done = self.problem.complete(candidate)
+        known = self.done.get(candidate.fit.symbol)
+        if known is not None and _preference(known) <= _preference(done):
+            return
+        before = min(map(_preference, self.done.values()), default=np.inf)
+        self.done[candidate.fit.symbol] = done
+        if _preference(done) < before - 0.02:
+            self._stale, self._improved = 0, time.process_time()
+            self.progress(f"trial {len(self.merits)}: {candidate.fit.symbol} R1 {done.r1:.3f}")
+
+    def _best_r1(self) -> float:
+        best = self.refined[0] if self.done else None
+        return _corrected(best) if best is not None else np.inf
+
+    def _convinced(self) -> bool:
+        """Agreement as good as the errors allow, or good, with P1 phases that obey the group of their own accord."""
+        if not self.done or self.refined[0].impossible > _IMPOSSIBLE:
+            return False
+        r1, s = self._best_r1(), self.settings
+        own = self.refined[0].candidate.fit.worst > _OBEYED
+        return r1 < s.convincing + self._expected or (own and r1 < min(s.good, s.convincing + self._expected + 0.08))
+
+    def _over(self) -> bool:
+        s, r1 = self.settings, self._best_r1()
+        waited = self._stale >= _SOME or (self._stale >= _FEW and time.process_time() - self._improved > _LONG)
+        if (r1 < s.good and waited) or (r1 < s.believable and self._stale >= s.patience):
+            self.ended = f"{self._stale} trials without a better one"
+        elif len(self.merits) >= s.trials:
+            self.ended = f"{len(self.merits)} trials"
+        elif time.process_time() - self._started > s.seconds:
+            self.ended = f"{s.seconds:g} s"
+        return bool(self.ended)
+
+    def _finish(self) -> None:
+        """Supergroups that the best structure obeys, then the alternatives that its score does not rule out."""
+        if self.done and self._best_r1() < self.settings.believable:
+            for c in self._supergroups(self.refined[0]):
+                known = self.found.get(c.fit.symbol)
+                if known is not None and c.fit.symbol not in self.done:
+                    self._refine(known)
+                if known is None or c.score < known.score:
+                    self.found[c.fit.symbol] = c
+                self._refine(c)
+        ranked = self.candidates
+        if not ranked:
+            return
+        for c in [c for c in ranked if c.score < ranked[0].score + 0.12 and c.fit.symbol not in self.done]:
+            if len(self.done) >= self.settings.refined:
+                break
+            if not self._pointless(c):
+                self._refine(c)
+
+    def _pointless(self, c: Candidate) -> bool:
+        """A large subgroup of what already agrees within the errors cannot be preferred."""
+        best = self.refined[0] if self.done else None
+        return (
+            best is not None and len(c.sites.xyz) > 40 and c.fit.order < best.candidate.fit.order and self._convinced()
+        )
+
+    def _supergroups(self, best: Completed) -> list[Candidate]:
+        p, atoms = self.problem, best.structure.atoms
+        group = gemmi.SpaceGroup(best.structure.space_group)
+        order = len(list(group.operations().sym_ops))
+        # images are summed over all operations, so that atoms on special positions count less
+        xyz = np.array([a.xyz for a in atoms])
+        weight = np.array([strength(a.element) * a.occupancy for a in atoms]) * multiplicities(xyz, group) / order
+        return supergroups_of(p.data, best.candidate, xyz, weight, p.laue_group, p.centring, p.n_atoms)
+
+
+def _preference(c: Completed) -> float:
+    """Of agreement and parameters; atoms where none can be count against it."""
+    if c.fit is None:
+        return float("inf")
+    return preference(c.r1, c.n_reflections, c.fit.n_parameters) + c.impossible
+
+
+def _corrected(c: Completed) -> float:
+    return corrected_r1(c.r1, c.n_reflections, c.fit.n_parameters) if c.fit is not None else float("inf")
