@@ -128,3 +128,32 @@ def test_headers_and_xds_inp_are_enough(tmp_path, small, pictures, form) -> None
 def test_a_stack_without_geometry_says_so(series, tmp_path) -> None:
     assert any("holds no geometry" in w for w in convert(series[0], tmp_path / "a.mrcs").warnings)
     assert not any("holds no geometry" in w for w in convert(series[0], tmp_path / "a.nxs").warnings)
+
+
+def test_a_failure_leaves_nothing_half_written(tmp_path, small, pictures) -> None:
+    """The third frame is damaged: neither a folder with two frames nor a temporary one stays."""
+    write(tmp_path / "in", "smv", small((40, 60)), ArrayFrames(pictures(4, (40, 60))))
+    bad = sorted((tmp_path / "in").glob("*.img"))[2]
+    opened = open_experiment(tmp_path / "in")
+    assert opened.frames is not None
+    bad.write_bytes(bad.read_bytes()[:600])
+    with pytest.raises(UnreadableInput, match=bad.name):
+        convert(tmp_path / "in", tmp_path / "out", to="cbf")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(series, tmp_path, monkeypatch) -> None:
+    import errno
+
+    from credo.io import cbf
+
+    def full(path, image, experiment, i) -> int:
+        if i == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(b"x")
+        return 0
+
+    monkeypatch.setattr(cbf, "write", full)
+    with pytest.raises(CannotDo, match="No space"):
+        convert(series[0], tmp_path / "out", to="cbf")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["smv"]

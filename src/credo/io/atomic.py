@@ -1,8 +1,9 @@
-"""Write a file so that it is either whole or not there: a temporary file beside it, flushed, then renamed."""
+"""Write a file or folder so that it is either whole or not there: a temporary one beside it, then renamed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from credo.model.errors import CannotDo
 
-__all__ = ["atomic_path", "atomic_write"]
+__all__ = ["atomic_folder", "atomic_path", "atomic_write"]
 
 
 @contextmanager
@@ -47,6 +48,35 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         yield stream
         stream.flush()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    A folder that holds something already is written to as it is.
+    """
+    path = Path(path)
+    if path.is_dir() and any(path.iterdir()):
+        yield path
+        return
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.is_dir():
+            path.rmdir()
+        temporary.rename(path)
+        temporary = None
+    except OSError as error:
+        raise CannotDo(
+            f"{path}: could not be written ({error.strerror or error})", "free space, or choose another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from credo.io import cbf, mrc, nxmx_write, smv, tiff
+from credo.io.atomic import atomic_folder
 from credo.io.open import is_reflections, open_experiment
 from credo.io.overrides import GeometryOverrides
 from credo.io.project import write_experiment
@@ -49,20 +50,23 @@ def convert(
     whole = (form in ("mrcs", "nxmx") and bool(target.suffix)) or target.suffix.lower() in _BY_SUFFIX
     if whole and form in ("smv", "cbf", "mrc") and len(opened.frames) > 1:
         raise UnreadableInput(f"{target}: {form} holds one frame in a file", f"give a folder and --to {form}")
-    clipped = write_frames(target, form, opened.experiment, opened.frames, whole=whole)
     warnings = opened.experiment.problems
     if not whole:
-        _write_geometry(target, form, opened.experiment)
-    elif form in ("mrcs", "tiff"):
+        with atomic_folder(target) as folder:
+            clipped = write_frames(folder, form, opened.experiment, opened.frames)
+            _write_geometry(folder, target, form, opened.experiment)
+    else:
+        clipped = write_frames(target, form, opened.experiment, opened.frames, whole=True)
+    if whole and form in ("mrcs", "tiff"):
         warnings += (f"{target.name} holds no geometry: convert to a folder (--to {form}) or to NXmx to keep it.",)
     if clipped:
         warnings += (f"{clipped} values did not fit {form} and were clipped.",)
     return Report({"n_frames": len(opened.frames), "format": form, "clipped": clipped}, warnings)
 
 
-def _write_geometry(folder: Path, form: str, experiment: Experiment) -> None:
-    """experiment.json beside the frames, and XDS.INP for the formats that XDS reads."""
-    write_experiment(folder / "experiment.json", experiment.replace(source=str(folder.resolve())))
+def _write_geometry(folder: Path, target: Path, form: str, experiment: Experiment) -> None:
+    """experiment.json beside the frames, and XDS.INP for the formats that XDS reads; ``target``: the final folder."""
+    write_experiment(folder / "experiment.json", experiment.replace(source=str(target.resolve())))
     if form in ("smv", "cbf") and {"origin", "q_per_pixel", "angles", "axis"} <= set(experiment.known):
         from credo.io.xds_inp import write_xds_inp
 
