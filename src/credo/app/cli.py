@@ -28,6 +28,7 @@ app = App(
 _simulate = App(name="simulate", help="Simulated data with a truth file.")
 _COMMANDS = (
     (app, "process", "credo.app.reduction:process", "Frames to integrated intensities of one crystal."),
+    (app, "solve", "credo.app.solution:solve", "Merged intensities to atoms: phases, space group, elements."),
     (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),
     (app, "convert", "credo.app.conversion:convert", "Any readable format to any writable one."),
     (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),

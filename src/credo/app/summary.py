@@ -7,7 +7,7 @@ from typing import Any
 
 from credo.io.cif import with_esd
 
-__all__ = ["check_summary", "convert_summary", "demo_summary", "process_summary", "simulate_summary"]
+__all__ = ["check_summary", "convert_summary", "demo_summary", "process_summary", "simulate_summary", "solve_summary"]
 
 
 def process_summary(report: dict[str, Any], folder: Path) -> str:
@@ -49,6 +49,20 @@ def convert_summary(report: dict[str, Any], target: Path) -> str:
     n = report.get("n_reflections")
     what = f"{report['n_frames']} frames" if n is None else f"{n} reflections"
     return _table([("written", f"{what} to {target}")])
+
+
+def solve_summary(report: dict[str, Any], folder: Path) -> str:
+    """Space group, agreement, atoms, and the groups that came next."""
+    others = ", ".join(c["space_group"] for c in report["candidates"][1:4])
+    rows = [
+        ("solved", "yes" if report["solved"] else "no: " + report["reason"]),
+        ("space group", f"{report['space_group']}" + (f" (next: {others})" if others else "")),
+        ("R1", _number(report["r1"])),
+        ("atoms", f"{report['n_atoms']}: " + " ".join(a["label"] for a in report["atoms"])[:300]),
+        ("trials", f"{report['trials']} in {report['cpu_seconds']:.1f} CPU s, to {report['d_min']:.2f} Å"),
+        ("page", str(folder / "report.html")),
+    ]
+    return _table(rows)
 
 
 def simulate_summary(report: dict[str, Any], folder: Path) -> str:
