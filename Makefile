@@ -4,6 +4,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS = never
 export UV_LINK_MODE = copy
 
+JOBS ?= 2
+
 .PHONY: env demo test lint docs benchmark clean
 
 env: .venv/.stamp
@@ -17,11 +19,12 @@ env: .venv/.stamp
 	$(UV) sync --frozen --all-extras --python $(PYTHON)
 	touch $@
 
+# Simulate a garnet with an instrument's faults, process it with nothing given, compare with the truth.
 demo: env
-	.venv/bin/credo demo --out demo
+	.venv/bin/credo demo --out demo --force
 
 test: env
-	.venv/bin/pytest
+	.venv/bin/pytest -n $(JOBS) --dist loadfile
 
 lint: env
 	.venv/bin/ruff check .
