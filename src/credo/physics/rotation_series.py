@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtr
 
 from credo.kernels.render import add_spots
-from credo.kernels.rotation import rotation_from_vector
 from credo.model import (
     ArrayFrames,
     Beam,
@@ -29,9 +28,9 @@ from credo.model import (
     Structure,
 )
 from credo.physics.electron import wavelength
-from credo.physics.ewald import excitation, predict, scattering_vectors
 from credo.physics.structure_factors import structure_factors
 from credo.physics.truth import Truth
+from credo.physics.turning_beam import crossings, excitation_errors, vectors
 
 __all__ = ["FaultSettings", "SeriesSettings", "SimulatedSeries", "simulate_series"]
 
@@ -100,6 +99,7 @@ def simulate_series(
     Counts of a crossing: ∝ |F|² L (kinematical), spread over angle by a Gaussian rocking curve in the excitation error
     of variance (|q| mosaicity)² + shape², over pixels by a Gaussian point spread; Poisson noise of spots, inelastic
     background and direct beam; saturation at 11800 counts. ``orientation`` U (3, 3): random by default.
+    The geometry is ``turning_beam``'s, not the estimators'.
     """
     settings = settings or SeriesSettings()
     rng = np.random.default_rng(settings.seed)
@@ -186,7 +186,7 @@ def _crossings(structure, true: Experiment, settings: SeriesSettings, rng) -> Re
     d_min = 1 / (settings.q_per_pixel * float(np.hypot(nx, ny)) / 2)
     tables = []
     for k, crystal in enumerate(true.crystals):
-        t = predict(true, crystal, max(d_min, 0.35), 3.0)
+        t = crossings(true, crystal, max(d_min, 0.35), 3.0)
         unique, back = np.unique(t.hkl, axis=0, return_inverse=True)
         f2 = np.abs(structure_factors(structure, unique)) ** 2
         strength = f2[back.reshape(-1)] * t["lorentz"] * (settings.faults.second_lattice if k else 1.0)
@@ -204,8 +204,10 @@ class _Shares:
 
     def __init__(self, true: Experiment, table: Reflections) -> None:
         self._true, self._table = true, table
-        ubs = np.stack([c.UB for c in true.crystals])[table["lattice"]]
-        self._q0 = np.einsum("nij,nj->ni", ubs, table.hkl.astype(float))
+        self._q0 = np.zeros((len(table), 3))
+        for k, crystal in enumerate(true.crystals):
+            mine = table["lattice"] == k
+            self._q0[mine] = vectors(crystal, table.hkl[mine])
         c = true.crystal
         self._sigma = np.hypot(np.linalg.norm(self._q0, axis=1) * np.radians(c.mosaicity_deg), c.shape_width)
         self._half = (
@@ -216,11 +218,10 @@ class _Shares:
         scan = self._true.scan
         low, high = sorted((scan.start_deg[f], scan.end_deg[f]))
         rows = np.flatnonzero((self._table["phi"] + self._half > low) & (self._table["phi"] - self._half < high))
-        turn = rotation_from_vector(np.radians(np.asarray(scan.misset_deg)[f]))
         ends = []
         for angle in (scan.start_deg[f], scan.end_deg[f]):
-            q = scattering_vectors(np.eye(3), self._q0[rows], self._true.goniometer.axis, np.full(len(rows), angle))
-            ends.append(ndtr(excitation(q @ turn.T, self._true.beam.wavelength) / self._sigma[rows]))
+            eps = excitation_errors(self._true, self._q0[rows], np.asarray(angle), np.asarray(scan.misset_deg)[f])
+            ends.append(ndtr(eps / self._sigma[rows]))
         share = np.abs(ends[1] - ends[0])
         seen = share > 1e-5
         return rows[seen], share[seen]
