@@ -210,6 +210,26 @@ def test_the_page_is_written_whole_and_alone(small_run, whole, tmp_path):
     assert text.endswith("</html>\n")
 
 
+def test_two_crystals_are_told_apart(small_run):
+    crystal = small_run.experiment.crystal
+    turned = crystal.replace(orientation=np.roll(crystal.orientation, 1, axis=0))
+    experiment = small_run.experiment.replace(crystals=(crystal, turned))
+    lattice = np.array(small_run.spots["lattice"])
+    lattice[:5] = 1
+    both = replace(small_run, experiment=experiment, spots=small_run.spots.with_columns(lattice=lattice), frames=None)
+    text = Outline(page(both)).text
+    assert "Crystal 1" in text and "Crystal 2" in text
+    assert "second crystal" in text
+
+
+def test_numbers_that_do_not_exist_are_dashes(small_run):
+    gone = {k: float("nan") if isinstance(v, float) else v for k, v in small_run.report.numbers.items()}
+    gone |= {"r_int": None, "resolution": 1.6}
+    text = Outline(page(replace(small_run, report=Report(gone), frames=None))).text
+    assert "R int –" in text or "Rint–" in text
+    assert "nan" not in text
+
+
 @pytest.mark.parametrize(
     ("source", "title"),
     [

@@ -102,8 +102,11 @@ def _refined(found: Processed) -> str:
             f"{with_esd(n.get('ellipse_percent'), n.get('ellipse_esd_percent'))} %"
             f"<small>long axis at {fixed(n.get('ellipse_azimuth_deg'), 1)}°</small>",
         ),
-        ("Pixel size from curvature", f"{percent(_minus_one(n.get('scale_from_curvature')), 1)}<small>± "
-         f"{percent(n.get('scale_from_curvature_esd'), 1)} beside the one used</small>"),
+        (
+            "Pixel size by curvature",
+            f"{percent(_minus_one(n.get('scale_from_curvature')), 2)}"
+            f"<small>± {percent(n.get('scale_from_curvature_esd'), 2)}, beside the one used</small>",
+        ),
         ("Rotation per step", f"{with_esd(n.get('rotation_step_factor'), n.get('rotation_step_factor_esd'), 4)}"
          "<small>times that of the file</small>"),
     ]  # fmt: skip
