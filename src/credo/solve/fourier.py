@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import gemmi
 import numpy as np
 
 from credo.kernels.peaks import map_peaks
 from credo.model import Structure
-from credo.solve.least_squares import FitState, Observed
+from credo.solve.refine.data import Observed
 
 __all__ = ["Peak", "difference_peaks", "fourier_map", "peak_list", "write_ccp4"]
 
 Kind = Literal["observed", "difference", "double"]
+
+
+class Phased(Protocol):
+    """What a map needs of a fit: k of Fo² = k Fc², and Fc (n,) complex."""
+
+    @property
+    def k(self) -> float: ...
+
+    @property
+    def f_calc(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Peak:
 
 
 def fourier_map(
-    structure: Structure, fit: FitState, observed: Observed, kind: Kind = "difference", spacing: float = 0.25
+    structure: Structure, fit: Phased, observed: Observed, kind: Kind = "difference", spacing: float = 0.25
 ) -> np.ndarray:
     """ρ (nx, ny, nz) over the conventional cell [Å⁻²]: Σ (m Fo − n Fc) exp(iφc) exp(−2πi h·x)/V.
 
@@ -72,6 +82,7 @@ def peak_list(rho: np.ndarray, structure: Structure, most: int = 30, typical: fl
         nearest, atom = (apart[i], structure.atoms[i].label) if apart else (np.inf, "")
         if i >= 0:
             xyz = images[int(np.argmin(_distances(images, atoms[i], structure)))]
+            xyz = xyz + np.rint(atoms[i] - xyz)
         found.append(Peak(xyz, float(height), float(height) / rms, float(nearest), atom, typical))
         if len(found) >= most:
             break
@@ -84,7 +95,7 @@ def _distances(images: np.ndarray, xyz: np.ndarray, structure: Structure) -> np.
     return np.sqrt(np.einsum("ij,jk,ik->i", gap, structure.cell.metric, gap))
 
 
-def difference_peaks(structure: Structure, fit: FitState, observed: Observed, most: int = 30) -> list[Peak]:
+def difference_peaks(structure: Structure, fit: Phased, observed: Observed, most: int = 30) -> list[Peak]:
     """Peaks of Fo − Fc; ``typical`` is the median height of the model's atoms in the map of Fo.
 
     ``fit`` may hold more atoms than ``structure``: its phases are used as they are.

@@ -111,6 +111,7 @@ class _Problem:
             state = self._moved(state, eq, step)
             cycle += 1
         final = self.equations(state, None, exact=True)
+        shift = shift if cycle else 0.0
         return finished(self.model, self.data, self.constraints, state.p, state.variables, state.g, final, self.s,
                         shift, cycle)  # fmt: skip
 
