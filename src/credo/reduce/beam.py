@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.ndimage import median_filter, uniform_filter
+from scipy.ndimage import binary_opening, median_filter, uniform_filter
 
 from credo.model import Experiment, Frames, Report
 from credo.reduce.background import Background, mean_background
@@ -80,9 +80,11 @@ def find_beam(
 
 
 def _behind_a_stop(bad: np.ndarray, top: tuple[int, int], centre: tuple[float, float], near: int = 12) -> bool:
-    """Whether the brightest place is away from the centre of symmetry, and masked pixels lie beside either."""
+    """Whether the brightest place is away from the centre of symmetry, and something solid is masked beside either."""
     x, y = top
-    beside = [bad[max(0, j - near) : j + near + 1, max(0, i - near) : i + near + 1].any() for i, j in
+    # dead pixels and the seams of chips hide no beam
+    stop = binary_opening(bad, np.ones((7, 7)))
+    beside = [stop[max(0, j - near) : j + near + 1, max(0, i - near) : i + near + 1].any() for i, j in
               ((x, y), (int(centre[0]), int(centre[1])))]  # fmt: skip
     return any(beside) and float(np.hypot(x + 0.5 - centre[0], y + 0.5 - centre[1])) > 8
 
