@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -33,6 +34,21 @@ def test_start_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_matrices_get_one_thread_unless_the_user_says_otherwise():
+    """Set before numpy is read, or it would come too late."""
+    code = (
+        "import os, sys; import credo.app.cli as cli; cli.run = lambda _: 'numpy' in sys.modules\n"
+        "try: cli.main([])\nexcept SystemExit as end: print(end.code, os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    for given, expected in ((None, "False 1"), ("4", "False 4")):
+        environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+        environment |= {} if given is None else {"OPENBLAS_NUM_THREADS": given}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300
+        )
+        assert done.stdout.strip() == expected, done.stderr
 
 
 @pytest.mark.parametrize("model", [ProcessSettings, GeometryOverrides])

@@ -45,6 +45,8 @@ app.command(_simulate)
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _as_interrupt)
+    # before numpy is imported: our matrices are small, and threads that wait for work cost more than they bring
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:] if tokens is None else tokens))
 
 
