@@ -87,21 +87,24 @@ def fit_missets(
 
     The model is I = K_f I_r P_r(ω_f): the share P of a Gaussian rocking curve that frame f covers. Two tilts and a
     scale of every frame, all intensities and the widths of the rocking curve are fitted together under Student's t.
-    Tilts and scales have Gaussian priors about zero whose widths are those of largest evidence (MacKay 1992), so a
-    steady goniometer is left alone. ``predicted`` must be without missets; it may hold several ``lattice``s.
+    Tilts and scales have Gaussian priors about zero whose widths are those of largest evidence (MacKay 1992), and tilts
+    are kept only if they foretell reflections that had no part in them: a steady goniometer is left alone. ``predicted`` must be without missets; it may hold several ``lattice``s.
     """
     settings = settings or MissetSettings()
     n = len(experiment.scan)
     obs = _gather(experiment, predicted, partials, settings)
     if len(obs.start) < 11:
         return experiment, Report({"misset_rms_deg": 0.0}, ("Too few strong reflections to fit each frame.",))
-    fit = _Fit(obs, n, experiment.crystal, settings).run()
+    gain = _evidence(obs, n, experiment.crystal, settings)
+    # frames that do not foretell reflections they have not seen are better left where the goniometer put them
+    fit = _Fit(obs, n, experiment.crystal, settings, tilts=gain > 0).run()
     basis = misset_basis(experiment.goniometer.axis)
     plane = np.zeros((n, 2))
     if settings.in_plane:
         plane = turns_about_beam(experiment, predicted, partials)
     components = np.column_stack([fit.state[:, :2], plane[:, 0]])
-    numbers = fit.numbers() | {"misset_about_beam_rms_deg": float(np.degrees(np.sqrt(np.mean(plane[:, 0] ** 2))))}
+    about_beam = float(np.degrees(np.sqrt(np.mean(plane[:, 0] ** 2))))
+    numbers = fit.numbers() | {"misset_gain": gain, "misset_about_beam_rms_deg": about_beam}
     misset = np.degrees(components @ basis)
     crystals = tuple(
         c.replace(mosaicity_deg=float(np.degrees(fit.mosaicity)), shape_width=float(fit.shape))
@@ -155,12 +158,14 @@ def _gather(experiment: Experiment, predicted: Reflections, partials: PartialsLi
 class _Fit:
     """The alternation: intensities and variances, then all frames at once, then widths and priors."""
 
-    def __init__(self, obs: _Observations, n_frames: int, crystal: Crystal, settings: MissetSettings) -> None:
-        self.obs, self.n, self.settings = obs, n_frames, settings
+    def __init__(
+        self, obs: _Observations, n_frames: int, crystal: Crystal, settings: MissetSettings, tilts: bool = True
+    ) -> None:
+        self.obs, self.n, self.settings, self.tilts = obs, n_frames, settings, tilts
         self.mosaicity = max(np.radians(crystal.mosaicity_deg), 1e-4)
         self.shape = max(crystal.shape_width, 1e-4)
         self.state = np.zeros((n_frames, 3))
-        self.prior = np.array([np.radians(settings.start_deg)] * 2 + [0.05]) ** 2
+        self.prior = np.array([np.radians(settings.start_deg) if tilts else 1e-6] * 2 + [0.05]) ** 2
         self.esd = np.sqrt(np.broadcast_to(self.prior, (n_frames, 3)))
         self.kappa2 = 1e-4
         self.slope = _variance_slope(obs)
@@ -215,7 +220,8 @@ class _Fit:
             self.well = (1 - self.esd**2 / self.prior).sum(axis=0)
             floor = np.array([1e-5, 1e-5, 1e-3]) ** 2
             found = (self.state**2).sum(axis=0) / np.maximum(self.well, 1e-3 * self.n)
-            self.prior = np.clip(found, floor, np.array([0.02, 0.02, 0.25]) ** 2)
+            found = np.clip(found, floor, np.array([0.02, 0.02, 0.25]) ** 2)
+            self.prior = found if self.tilts else np.append(self.prior[:2], found[2])
         if blur > 1:
             return 1.0
         change = np.linalg.solve(hw + 4 * np.eye(2), gw)
@@ -254,6 +260,43 @@ class _Fit:
             "shape_width_inv_angstrom": float(self.shape),
             "n_misset_reflections": len(self.obs.start) - 1,
         }
+
+    def log_likelihood(self, obs: _Observations) -> float:
+        """Of other reflections [nat], under this fit's frames, widths and model error."""
+        width = np.hypot(obs.length * self.mosaicity, self.shape)
+        _, residual, variance, _ = rocking_fit(
+            obs.start, obs.frame, obs.intensity, obs.variance, obs.low, obs.high, obs.tilt, width, self.state,
+            self.slope, self.kappa2,
+        )  # fmt: skip
+        log_t = -0.5 * (_NU + 1) * np.log1p(residual**2 / (_NU * variance)) - 0.5 * np.log(variance)
+        return float(log_t.sum())
+
+
+def _evidence(obs: _Observations, n: int, crystal: Crystal, settings: MissetSettings) -> float:
+    """By how much frames turned by one half of the reflections foretell the other half better than a steady goniometer
+    does, both ways [nat per reflection].
+
+    Where frames are wider than rocking curves, a narrow curve on turned frames fits what it has seen as well as the
+    right one on steady frames: only what it has not seen tells them apart.
+    """
+    order = np.arange(len(obs.start) - 1)
+    halves = [_chosen(obs, order % 2 == k) for k in (0, 1)]
+    gain = 0.0
+    for seen, unseen in (halves, halves[::-1]):
+        turned, steady = (_Fit(seen, n, crystal, settings, tilts).run() for tilts in (True, False))
+        gain += turned.log_likelihood(unseen) - steady.log_likelihood(unseen)
+    return gain / len(order)
+
+
+def _chosen(obs: _Observations, reflections: np.ndarray) -> _Observations:
+    """The observations of some reflections, a mask (m,)."""
+    count = np.diff(obs.start)
+    rows = np.repeat(reflections, count)
+    return _Observations(
+        start=np.concatenate([[0], np.cumsum(count[reflections])]), frame=obs.frame[rows],
+        intensity=obs.intensity[rows], variance=obs.variance[rows], low=obs.low[rows], high=obs.high[rows],
+        tilt=obs.tilt[rows], length=obs.length[reflections], source=obs.source[rows],
+    )  # fmt: skip
 
 
 def _variance_slope(obs: _Observations) -> float:
