@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from credo.kernels.lattice import climb, coincidences, difference_histogram, differences, over_chance
+from credo.kernels.lattice import climb, coincidences, difference_histogram, differences, near_nodes, over_chance
 
 
 def test_differences_are_all_pairs_within_reach():
@@ -62,3 +62,14 @@ def test_climb_reaches_the_lattice_vector():
     assert np.all(found[:, 3] > 0.95)
     # away from any lattice vector S stays low
     assert climb(d, np.array([[3.5, 4.5, 5.5]]), 0)[0, 3] < 0.3
+
+
+def test_points_near_nodes_are_counted_for_every_lattice():
+    rng = np.random.default_rng(6)
+    ub = rng.normal(size=(5, 3, 3))
+    q, reach2 = rng.normal(size=(40, 3)), rng.uniform(0.01, 0.3, 40)
+    counts = near_nodes(q, reach2, ub, np.linalg.inv(ub))
+    for b, n in zip(ub, counts, strict=True):
+        h = q @ np.linalg.inv(b).T
+        assert n == np.count_nonzero(np.sum(((h - np.rint(h)) @ b.T) ** 2, axis=1) < reach2)
+    assert 0 < counts.sum() < 200

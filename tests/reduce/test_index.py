@@ -50,6 +50,20 @@ def test_a_known_cell_and_axis_index_few_spots(spot_scene, lattices_agree):
     assert np.mean(table["lattice"] == 0) > 0.8
 
 
+def test_a_known_cell_is_found_at_another_camera_length_and_refused_where_it_is_not(spot_scene, lattices_agree):
+    cell = (15.2, 8.0, 7.5, 90, 90, 90)
+    scene = spot_scene(cell, "C", seed=19, known_axis=True)
+    told = scene.guess.detector.replace(q_per_pixel=scene.truth.detector.q_per_pixel / 1.1)
+    settings = IndexSettings(cell=cell, centring="C", axis=False)
+    found, _, _ = index(scene.guess.replace(detector=told), scene.spots, settings)
+    assert sorted(found.crystal.cell.lengths) == pytest.approx([1.1 * x for x in (7.5, 8.0, 15.2)], rel=0.004)
+    assert found.crystal.centring == "C"
+    other = IndexSettings(cell=(9.0, 9.0, 21.0, 90, 90, 90), centring="I", axis=False)
+    with pytest.raises(CannotDo, match="no lattice of the known shape") as refused:
+        index(scene.guess, scene.spots, other)
+    assert "leave out --cell" in refused.value.remedy
+
+
 def test_a_wrong_axis_of_the_file_is_found_out(spot_scene, lattices_agree):
     scene = spot_scene(MONOCLINIC, seed=13, axis_deg=75.0)
     wrong = scene.guess.replace(known=("axis",))
@@ -125,5 +139,5 @@ def test_random_spots_are_no_crystal_of_a_known_cell_either(spot_scene):
     rng = np.random.default_rng(1)
     n = len(scene.spots)
     stray = scene.spots.with_columns(x=rng.uniform(0, 516, n), y=rng.uniform(0, 516, n))
-    with pytest.raises(CannotDo, match="no lattice explains"):
+    with pytest.raises(CannotDo, match="no lattice of the known shape explains"):
         index(scene.guess, stray, IndexSettings(cell=MONOCLINIC))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["climb", "coincidences", "difference_histogram", "differences", "over_chance"]
+__all__ = ["climb", "coincidences", "difference_histogram", "differences", "near_nodes", "over_chance"]
 
 
 @njit(cache=True, fastmath=True)
@@ -65,6 +65,26 @@ def difference_histogram(d: np.ndarray, reach: float, out: np.ndarray) -> None:
         if abs(a) < half and abs(b) < half and abs(c) < half:
             out[a % n, b % n, c % n] += np.float32(1.0)
             out[-a % n, -b % n, -c % n] += np.float32(1.0)
+
+
+@njit(cache=True, fastmath=True)
+def near_nodes(q: np.ndarray, reach2: np.ndarray, ub: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """How many points q (n, 3) lie within √reach2 (n,) of a node, for each lattice UB (k, 3, 3) with its inverse."""
+    out = np.zeros(len(ub), dtype=np.int64)
+    h = np.empty(3)
+    for k in range(len(ub)):
+        u, v = ub[k], inverse[k]
+        for i in range(len(q)):
+            for a in range(3):
+                x = v[a, 0] * q[i, 0] + v[a, 1] * q[i, 1] + v[a, 2] * q[i, 2]
+                h[a] = x - np.rint(x)
+            d2 = 0.0
+            for a in range(3):
+                d = u[a, 0] * h[0] + u[a, 1] * h[1] + u[a, 2] * h[2]
+                d2 += d * d
+            if d2 < reach2[i]:
+                out[k] += 1
+    return out
 
 
 @njit(cache=True, fastmath=True)

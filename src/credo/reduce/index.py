@@ -23,7 +23,7 @@ from credo.reduce.lattice import (
     without_empty_nodes,
 )
 from credo.reduce.local_fit import Placed, Priors, fit_in_place
-from credo.reduce.points import Points, reciprocal_points, strongest
+from credo.reduce.points import reciprocal_points, strongest
 from credo.reduce.refine import RefineSettings, refine
 
 __all__ = ["IndexSettings", "index"]
@@ -67,17 +67,27 @@ def index(
     )
     # of so many lattices and geometries the best reaches 25 to 48 nat on random spots, that of a known cell 25 to 36
     if not placed or placed[0].fit.score < settings.min_score:
-        best = placed[0].fit.score if placed else 0.0
-        raise CannotDo(
-            f"no lattice explains the {len(spots)} spots better than chance (best log-likelihood {best:.0f})",
-            "look at the frames: a powder, no crystal or several; or give a known --cell, --axis, --beam-center",
-        )
+        raise _refusal(len(spots), placed, settings)
     best = placed[0]
     refined, table, choice = _choose_setting(best, spots, settings, experiment.detector.q_per_pixel)
+    known = _known_primitive(settings)
+    if known is not None and not same_shape(_primitive_basis(refined.crystal), known):
+        raise _refusal(len(spots), placed, settings)
     hands = _hand_scores(placed, best)
     if settings.max_lattices > 1:
         refined, table = _second_lattice(refined, table, settings)
     return refined, table, _report(experiment, refined, table, best, choice, hands, searched)
+
+
+def _refusal(n_spots: int, placed: list[Placed], settings: IndexSettings) -> CannotDo:
+    known = settings.cell is not None
+    best = placed[0].fit.score if placed else 0.0
+    return CannotDo(
+        f"no lattice{' of the known shape' if known else ''} explains the {n_spots} spots better than chance "
+        f"(best log-likelihood {best:.0f})",
+        "look at the frames: a powder, no crystal or several; or "
+        + ("leave out --cell" if known else "give a known --cell, --axis, --beam-center"),
+    )
 
 
 @dataclass(frozen=True)
@@ -116,12 +126,13 @@ def _lattice_about(
     here = experiment.replace(goniometer=Goniometer(axis))
     rows = strongest(spots, settings.max_spots, here)
     points = reciprocal_points(here, spots, rows, axis)
-    if settings.cell is not None:
-        bases = _known_bases(points, settings)
-    else:
-        # short cells need long differences, long cells and uncertain ones short differences of nearby frames
-        found = [direct_vectors(points, reach, q) for reach, q in ((12.0, 0.25), (25.0, 0.12), (25.0, 0.5))]
-        bases = [basis for vectors in found for basis in candidate_bases(vectors)]
+    # short cells need long differences, long cells and uncertain ones short differences of nearby frames
+    found = [direct_vectors(points, reach, q) for reach, q in ((12.0, 0.25), (25.0, 0.12), (25.0, 0.5))]
+    bases = [basis for vectors in found for basis in candidate_bases(vectors)]
+    known = _known_primitive(settings)
+    if known is not None:
+        # its placements at the file's camera length, and lattices of its shape at any other
+        bases = [reduced(b) for b in orientations_of_cell(points, known)] + [b for b in bases if same_shape(b, known)]
     tried: list[tuple[float, Experiment, Fit]] = []
     for basis in bases:
         fit = likelihood(points, np.linalg.inv(basis))
@@ -141,15 +152,37 @@ def _lattice_about(
             better = without_empty_nodes(p.points, p.fit)
             if better is not p.fit:
                 p = fit_in_place(p.experiment, spots, rows, better.ub, rounds=3)
-        placed.append(p)
+        if known is None or same_shape(np.linalg.inv(p.fit.ub), known):
+            placed.append(p)
     return max(placed, key=lambda p: p.fit.score, default=None)
 
 
-def _known_bases(points: Points, settings: IndexSettings) -> list[np.ndarray]:
-    """Placements of the known cell, as reduced primitive bases (rows)."""
-    assert settings.cell is not None
-    primitive = Cell(*settings.cell).reindexed(primitive_basis(settings.centring or "P"))
-    return [reduced(b) for b in orientations_of_cell(points, primitive)]
+def _known_primitive(settings: IndexSettings) -> Cell | None:
+    """The primitive cell of the known one."""
+    if settings.cell is None:
+        return None
+    return Cell(*settings.cell).reindexed(primitive_basis(settings.centring or "P"))
+
+
+def _primitive_basis(crystal: Crystal) -> np.ndarray:
+    """Direct vectors (3, 3), rows, of a primitive cell in the laboratory."""
+    return np.linalg.inv(crystal.UB @ np.linalg.inv(primitive_basis(crystal.centring)).T)
+
+
+def same_shape(basis: np.ndarray, cell: Cell, tolerance: float = 0.04, reach: float = 0.25) -> bool:
+    """Whether the lattice of ``basis`` (3, 3), rows, is that of a primitive cell but for scale (at most ``reach``).
+
+    tolerance: of the metric's elements, relative to the largest.
+    """
+    volume = abs(float(np.linalg.det(basis)))
+    scale = (cell.volume / volume) ** (1 / 3)
+    if abs(np.log(scale)) > reach:
+        return False
+    target = reduced(np.linalg.cholesky(cell.metric))
+    target = target @ target.T
+    g = scale**2 * (reduced(basis) @ reduced(basis).T)
+    changed = np.swapaxes(_UNIMODULAR, 1, 2) @ g @ _UNIMODULAR
+    return bool(np.abs(changed - target).max(axis=(1, 2)).min() < tolerance * target.max())
 
 
 def _diverse(bases: list[np.ndarray], most: int) -> list[np.ndarray]:
@@ -189,9 +222,11 @@ def _choose_setting(
     """
     basis = reduced(np.linalg.inv(placed.fit.ub))
     start = placed.experiment.replace(crystals=(Crystal.from_ub(np.linalg.inv(basis)),))
-    free, free_table, _ = refine(
-        start, nearest_nodes(start, spots), RefineSettings(max_rounds=6, camera_length="refined")
-    )
+    nodes = nearest_nodes(start, spots)
+    free, free_table, _ = refine(start, nodes, RefineSettings(max_rounds=6, camera_length="refined"))
+    if abs(np.log(free.detector.q_per_pixel / q_per_pixel)) > 0.35:
+        # no camera length is off by so much: too few spots to tell it
+        free, free_table, _ = refine(start, nodes, RefineSettings(max_rounds=6))
     cell, free_score = free.crystal.cell, _score(free, spots, settings)
     rows: list[dict] = []
     chosen: tuple[Experiment, Reflections] | None = None

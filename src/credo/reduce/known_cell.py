@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from credo.kernels.lattice import near_nodes
 from credo.model import Cell
 from credo.physics.ewald import miller_indices
 from credo.reduce.lattice import likelihood
@@ -62,28 +63,21 @@ def _matches(qa, qb, nodes, node_length, tolerance, angle_tolerance_deg) -> list
         return []
     cosines = (nodes[ia] @ nodes[ib].T) / np.outer(node_length[ia], node_length[ib])
     angle = np.degrees(np.arccos(np.clip(cosines, -1, 1)) - np.arccos(cosine))
-    out = []
-    for i, j in np.argwhere(np.abs(angle) < angle_tolerance_deg)[:40]:
-        out.append(_frame(qa, qb) @ _frame(nodes[ia[i]], nodes[ib[j]]).T)
-    return out
+    i, j = np.nonzero(np.abs(angle) < angle_tolerance_deg)
+    i, j = i[:40], j[:40]
+    return list(_frames(qa, qb) @ np.swapaxes(_frames(nodes[ia[i]], nodes[ib[j]]), 1, 2))
 
 
-def _frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Right-handed orthonormal columns with the first two in the plane of a and b, symmetric about their bisector."""
-    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
-    x = (a + b) / np.linalg.norm(a + b)
-    z = np.cross(a, b)
-    z /= np.linalg.norm(z)
-    return np.stack([x, np.cross(z, x), z], axis=1)
+def _frames(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Right-handed orthonormal columns (..., 3, 3) with the first two in the plane of a and b (..., 3), symmetric about
+    their bisector."""
+    a, b = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (a, b))
+    x, z = a + b, np.cross(a, b)
+    x, z = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (x, z))
+    return np.stack([x, np.cross(z, x), z], axis=-1)
 
 
 def _quick_scores(points: Points, rotations: np.ndarray, cell: Cell) -> np.ndarray:
     """How many points lie within three σ of a node, for each rotation (n,)."""
-    inverse = np.linalg.inv(cell.B)
-    out = np.empty(len(rotations))
     reach2 = (3 * points.sigma + 0.01 * np.linalg.norm(points.q, axis=1)) ** 2
-    for i, r in enumerate(rotations):
-        h = points.q @ (inverse @ r.T).T
-        d = (h - np.rint(h)) @ cell.B.T
-        out[i] = np.count_nonzero(np.einsum("ij,ij->i", d, d) < reach2)
-    return out
+    return near_nodes(points.q, reach2, rotations @ cell.B, np.linalg.inv(rotations @ cell.B))
