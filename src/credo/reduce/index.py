@@ -327,7 +327,7 @@ def _second_lattice(
 ) -> tuple[Experiment, Reflections]:
     """Look for another crystal in the spots that the first leaves over; both are then refined together."""
     left = np.flatnonzero((table["lattice"] < 0) & _outside_beam(experiment, table))
-    if len(left) < max(25, 0.08 * len(table)):
+    if len(left) < max(25, 0.04 * len(table)):
         return experiment, table
     rest = table.select(left)
     rows = strongest(rest, settings.max_spots, experiment)
@@ -335,8 +335,8 @@ def _second_lattice(
     first = experiment.crystal
     primitive = first.cell.reindexed(primitive_basis(first.centring))
     bases = [(b, True) for b in orientations_of_cell(points, primitive)]
-    vectors = direct_vectors(points, 12.0, 0.25)
-    bases += [(b, False) for b in candidate_bases(vectors)]
+    if len(left) > 0.08 * len(table):
+        bases += [(b, False) for b in candidate_bases(direct_vectors(points, 12.0, 0.25))]
     best: tuple[float, np.ndarray, bool] | None = None
     for basis, same in bases:
         fit = likelihood(points, np.linalg.inv(basis))
