@@ -87,8 +87,9 @@ def fit_missets(
 
     The model is I = K_f I_r P_r(ω_f): the share P of a Gaussian rocking curve that frame f covers. Two tilts and a
     scale of every frame, all intensities and the widths of the rocking curve are fitted together under Student's t.
-    Tilts and scales have Gaussian priors about zero whose widths are those of largest evidence (MacKay 1992), and tilts
-    are kept only if they foretell reflections that had no part in them: a steady goniometer is left alone. ``predicted`` must be without missets; it may hold several ``lattice``s.
+    Tilts and scales have Gaussian priors about zero whose widths are those of largest evidence (MacKay 1992), and
+    tilts are kept only if they foretell reflections that had no part in them: a steady goniometer is left alone.
+    ``predicted`` must be without missets; it may hold several ``lattice``s.
     """
     settings = settings or MissetSettings()
     n = len(experiment.scan)
@@ -184,13 +185,14 @@ class _Fit:
     def run(self) -> _Fit:
         """Iterate; the priors are set free after the first steps have found the scale of things."""
         for turn in range(self.settings.iterations):
-            blur = _BLUR[min(turn, len(_BLUR) - 1)]
-            moved = self._step(update_prior=turn >= 2, blur=blur, search=turn == len(_BLUR) - 1 and self._unsettled)
+            blur = _BLUR[min(turn, len(_BLUR) - 1)] if self.tilts else 1.0
+            early, lost = turn < len(_BLUR) - 1, turn == len(_BLUR) - 1 and self._unsettled
+            moved = self._step(turn >= 2, blur, early, lost)
             if turn > len(_BLUR) and moved < 0.05:
                 break
         return self
 
-    def _step(self, update_prior: bool, blur: float, search: bool = False) -> float:
+    def _step(self, update_prior: bool, blur: float, early: bool, search: bool) -> float:
         o, width = self.obs, self.width * blur
         scale, residual, variance, mean = rocking_fit(
             o.start, o.frame, o.intensity, o.variance, o.low, o.high, o.tilt, width, self.state, self.slope, self.kappa2
@@ -208,7 +210,9 @@ class _Fit:
         band, rhs, hw, gw = rocking_equations(
             o.start, o.frame, o.low, o.high, o.tilt, width, share, self.state, scale, residual, weight, _REACH
         )
-        precision = np.tile(1 / self.prior, self.n)
+        # against a curve that is too wide, scales would take up what is not theirs
+        hold = np.array([1.0, 1.0, 1e6 if early else 1.0])
+        precision = np.tile(hold / self.prior, self.n)
         band[:, 0] += precision
         rhs -= precision * self.state.ravel()
         factor = banded_factor(band)
