@@ -77,9 +77,15 @@ def unique_reflections(hkl: np.ndarray, rotations: np.ndarray) -> tuple[np.ndarr
     """
     span = 2 * int(np.abs(hkl).max(initial=1)) * 3 + 1
     weights = np.array([span * span, span, 1])
-    both = np.concatenate([rotations, -rotations])
-    images = np.einsum("ni,rij->rnj", hkl, both)
-    best = np.argmax(images @ weights, axis=0)
-    representative = images[best, np.arange(len(hkl))]
-    unique, group = np.unique(representative, axis=0, return_inverse=True)
+    # one number per image, in the order of h k l, exact in float64; the highest image stands for all
+    columns = np.unique(np.concatenate([rotations, -rotations]) @ weights, axis=0).T
+    key = np.zeros(len(hkl))
+    for part in range(0, len(hkl), 20_000):
+        rows = slice(part, part + 20_000)
+        key[rows] = (np.asarray(hkl[rows], dtype=float) @ columns).max(axis=1)
+    keys, group = np.unique(key.astype(np.int64), return_inverse=True)
+    half = span // 2
+    low = (keys + half) % span - half
+    middle = (keys - low) // span
+    unique = np.stack([(middle + half) // span, (middle + half) % span - half, low], axis=1)
     return unique, group.reshape(-1)
