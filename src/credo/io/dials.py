@@ -74,7 +74,7 @@ def _group(path: Path, data: dict, entries: list[tuple[int, dict]]) -> DialsExpe
     wavelength = float(beam["wavelength"])
     travel = -_array(beam["direction"], 3)
     frame, panel = _frame(path, detector, travel, wavelength)
-    scan = _scan(data["scan"][first["scan"]])
+    scan = _scan(path, data["scan"][first["scan"]])
     axis, fixed = _axis(data["goniometer"][first["goniometer"]])
     found = [(i, e, data["crystal"][e["crystal"]]) for i, e in entries if isinstance(e.get("crystal"), int)]
     crystals = tuple(_crystal(c, frame.rotation @ fixed, _mosaicity(data, e)) for _, e, c in found)
@@ -172,13 +172,15 @@ def _axis(gonio: dict) -> tuple[np.ndarray, np.ndarray]:
     return outer @ _array(axes[scan_axis], 3), outer @ inner
 
 
-def _scan(scan: dict) -> Scan:
+def _scan(path: Path, scan: dict) -> Scan:
     first, last = (int(v) for v in scan["image_range"])
     n = last - first + 1
     if not 1 <= n <= 10**6:
         raise ValueError(f"image_range {first} {last}")
     properties = scan.get("properties", scan)
     angles = np.array(properties["oscillation"], dtype=float)
+    if not np.all(np.abs(angles) < 1e6):
+        raise ValueError("an oscillation that is no angle")
     if "properties" in scan and len(angles) == n and n != 2:
         start = angles
         width = properties.get("oscillation_width")
@@ -187,7 +189,7 @@ def _scan(scan: dict) -> Scan:
         step = float(angles[1])
         start = float(angles[0]) + step * np.arange(n)
     if not (0 < abs(step) < 180 and np.isfinite(start).all()):
-        raise UnreadableInput(f"oscillation of {step} deg per image", "give a rotation data set")
+        raise UnreadableInput(f"{path}: an oscillation of {step} deg per image", "give a rotation data set")
     exposure = np.array(properties.get("exposure_time") or [], dtype=float)
     epochs = np.array(properties.get("epochs") or [], dtype=float)
     return Scan(

@@ -78,6 +78,8 @@ def read_mtz(path: Path) -> tuple[Experiment, Reflections]:
             cell, mtz.spacegroup, wavelengths[-1] if wavelengths else None, source=str(path), kind="MTZ"
         )
         if "BATCH" in get:
+            if not np.all(np.abs(get["BATCH"]) < 2**31):
+                raise ValueError("a batch is not a number")
             out["batch"] = get["BATCH"].astype(np.int32)
             scan = _scan(mtz.batches)
             if scan is not None and np.isin(out["batch"], scan.numbers).all():

@@ -38,8 +38,12 @@ def read(path: Path) -> FrameFile:
 
 def _load(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     """The largest signal of the file that is an image, and its images (n, rows, columns)."""
+    reader = _reader(path)
     with reading(path, f"a {path.suffix} file"):
-        signals = _reader(path)(str(path), lazy=False)
+        try:
+            signals = reader(str(path), lazy=False)
+        except Exception as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
     images = [s for s in signals if np.ndim(s["data"]) >= 2 and min(np.shape(s["data"])[-2:]) > 1]
     if not images:
         raise UnreadableInput(f"{path}: holds no image", "leave it out")
