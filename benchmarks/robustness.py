@@ -126,7 +126,7 @@ def scene(kind: str, seed: int, axis_known: bool = True) -> Scene:
         cell = Cell(a, a * 1.018, a * rng.uniform(0.5, 0.8), 90, 90, 90)
     else:
         cell = random_cell(bravais, rng)
-    turns = Rotation.random(2, random_state=int(rng.integers(1 << 31))).as_matrix()
+    turns = Rotation.random(2, random_state=int(rng.integers(1 << 31))).as_matrix()  # pyright: ignore[reportCallIssue]
     crystals = tuple(Crystal(cell, u, centring=bravais[1]) for u in turns[: 2 if errors.second else 1])
     axis_deg, tilt = rng.uniform(0, 360), rng.normal() * 0.2
     truth, given = _geometry(errors, cell, bravais[1], crystals, axis_deg, tilt, rng)

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from benchmarks.peer_dials import DialsRun
 from benchmarks.robustness import Outcome, Scene, lost, score
@@ -69,7 +69,7 @@ def _indexed(folder: Path, s: Scene) -> tuple[Experiment, Reflections]:
     found = read_expt(folder / "indexed.expt")
     _, theirs = read_refl(folder / "indexed.refl", folder / "indexed.expt")
     place = lambda r: np.column_stack([r.xy, 10 * r["phi"]])  # noqa: E731
-    gap, row = cKDTree(place(theirs)).query(place(s.spots))
+    gap, row = KDTree(place(theirs)).query(place(s.spots))
     lattice = np.where(gap < 1e-3, theirs["lattice"][row], -1)
     return found, s.spots.with_columns(lattice=lattice)
 

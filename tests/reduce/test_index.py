@@ -104,6 +104,17 @@ def test_two_crystals_are_told_apart(spot_scene, lattices_agree):
     assert len(alone.crystals) == 1
 
 
+def test_badly_measured_spots_are_no_second_crystal(spot_scene):
+    scene = spot_scene(MONOCLINIC, seed=20, known_axis=True)
+    rng = np.random.default_rng(3)
+    bad = rng.random(len(scene.spots)) < 0.3
+    shift = bad * rng.normal(0, 6.0, (2, len(bad)))
+    spots = scene.spots.with_columns(x=scene.spots["x"] + shift[0], y=scene.spots["y"] + shift[1])
+    _, table, report = index(scene.guess, spots, IndexSettings(axis=False))
+    assert report.numbers["lattices"] == 1
+    assert np.mean(table["lattice"][~bad] == 0) > 0.95
+
+
 def test_noise_and_too_few_spots_are_refused_with_a_remedy(spot_scene):
     scene = spot_scene(MONOCLINIC, seed=16)
     with pytest.raises(CannotDo, match="only 9 spots") as few:

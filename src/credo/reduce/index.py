@@ -233,7 +233,7 @@ def _choose_setting(
     for setting in settings_of(cell, settings.strain_percent):
         row = _row(cell, setting)
         rows.append(row)
-        if chosen is not None or setting.chi2 > 16 * max(setting.constraints, 1):
+        if chosen is not None or setting.chi2 > 40 * max(setting.constraints, 1):
             continue
         crystal = free.crystal.reindexed(setting.transform, centring=setting.centring, laue_group=setting.laue_group)
         conventional = at_scale(free.replace(crystals=(crystal,)), q_per_pixel)
@@ -344,7 +344,9 @@ def _second_lattice(
         score = fit.score if same else 0.7 * fit.score
         if best is None or score > best[0]:
             best = score, basis, same
-    if best is None or best[0] < settings.min_score or best[0] < 0.3 * len(points):
+    # what is left may be the first crystal's own, badly measured: another must explain it much better
+    own = likelihood(points, np.linalg.inv(_primitive_basis(first))).score
+    if best is None or best[0] < settings.min_score + max(own, 0.0) or best[0] < 0.3 * len(points):
         return experiment, table
     crystal = Crystal.from_ub(np.linalg.inv(best[1]))
     if best[2]:

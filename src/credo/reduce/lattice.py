@@ -97,7 +97,7 @@ def _fourier_peaks(d: np.ndarray, reach: float, most: int) -> np.ndarray:
     n = _GRID
     histogram = np.zeros((n, n, n), dtype=np.float32)
     difference_histogram(d, reach, histogram)
-    s = scipy.fft.rfftn(histogram, overwrite_x=True).real
+    s = np.real(scipy.fft.rfftn(histogram, overwrite_x=True))
     step = 1 / (2 * reach)
     length = _grid_lengths() * step
     s[(length < 2.5) | (length > 0.95 * step * n / 2)] = -1
