@@ -21,7 +21,7 @@ READERS = {
     "img": smv, "mrc": mrc, "tif": tiff, "lzw.tif": tiff, "cbf": cbf, "nxs": nxmx, "tvips": tvips, "mib": mib,
 }  # fmt: skip
 BOUND = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

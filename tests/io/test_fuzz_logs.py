@@ -14,7 +14,7 @@ from credo.io.open import open_experiment
 from credo.model.errors import CredoError
 
 BOUND = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 value = st.one_of(
     st.floats().map(repr),

@@ -18,7 +18,7 @@ from credo.model import Beam, Cell, Crystal, Detector, Experiment, Goniometer, R
 from credo.model.errors import CredoError
 
 BOUND = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 NAMES = {
     "refl": "a.refl", "expt": "a.expt", "mtz": "a.mtz", "xds_ascii": "XDS_ASCII.HKL", "integrate_hkl": "INTEGRATE.HKL",
