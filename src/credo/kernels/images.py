@@ -69,7 +69,7 @@ def _at(grid: np.ndarray, y: float, x: float) -> float:
 
 
 @njit(cache=True, fastmath=True)
-def _anscombe(e: float, f: float) -> float:
+def _anscombe(e: float | np.floating, f: float | np.floating) -> float:
     """By how many σ the count of electrons ``e`` exceeds ``f`` in a box of nine pixels."""
     # ten per cent of the background may be wrong where it is high
     return 2 * (np.sqrt(e + 0.375) - np.sqrt(f + 0.375)) / np.sqrt(1 + 0.01 * f / 9)
@@ -142,7 +142,7 @@ def stand_out(
             for a in range(-1, 2):
                 for c in range(-1, 2):
                     if not bad[i + a, j + c]:
-                        s += np.float32(frame[i + a, j + c])
+                        s += float(frame[i + a, j + c])
                         bs += mean[i + a, j + c] * scale
             e = s / gain_box
             f = bs / gain_box
