@@ -10,6 +10,7 @@ def test_agreement_or_ignorance_is_no_reason_for_doubt(cc_half, r_int):
     assert _doubt(cc_half, r_int) == ()
 
 
-def test_equivalents_that_do_not_agree_are_told_with_a_remedy():
-    (sentence,) = _doubt(-0.08, 9.7)
-    assert "probably wrong" in sentence and "--cell" in sentence and "-0.08" in sentence
+@pytest.mark.parametrize(("cc_half", "r_int"), [(-0.08, 9.7), (0.82, 4.1)])
+def test_equivalents_that_do_not_agree_are_told_with_a_remedy(cc_half, r_int):
+    (sentence,) = _doubt(cc_half, r_int)
+    assert "probably wrong" in sentence and "--cell" in sentence and f"{cc_half:.2f}" in sentence

@@ -304,8 +304,8 @@ def _merged_numbers(experiment, reflections, stages: dict[str, Report]) -> dict[
 
 
 def _doubt(cc_half: float | None, r_int: float | None) -> tuple[str, ...]:
-    """A sentence where equivalents do not agree at all, as those of a wrong lattice do."""
-    if cc_half is None or r_int is None or cc_half > 0.3 or r_int < 0.5:
+    """A sentence where equivalents do not agree at all, as those of a wrong lattice do, or nearly all are noise."""
+    if cc_half is None or r_int is None or r_int < 0.5 or (cc_half > 0.3 and r_int < 1.2):
         return ()
     return (
         f"Equivalent intensities do not agree (CC½ {cc_half:.2f}, R_int {r_int:.2f}): the lattice is probably wrong. "
