@@ -29,6 +29,7 @@ from credo.solve.refine.fit import FitSettings, refine_model
 from credo.solve.refine.model import Model, Weights
 from credo.solve.refine.to_cif import CifExtras, structure_cif
 from credo.solve.refine.to_shelx import res_text
+from credo.solve.refine.virtual_frames import once_per_crossing
 from credo.solve.solve import Solution, SolveSettings, solve
 
 __all__ = ["ReflectionSet", "SolveFileSettings", "read_reflections", "solve_data", "solve_file"]
@@ -78,6 +79,8 @@ def read_reflections(path: Path, settings: SolveFileSettings) -> ReflectionSet:
     if missing or not table:
         raise UnreadableInput(f"{path}: holds no intensities", "give integrated or merged intensities (HKL, MTZ, CIF)")
     cell = _cell(path, experiment, settings)
+    if experiment is not None and experiment.kind.startswith("PETS"):
+        table = once_per_crossing(experiment, table)
     hkl, i, s = _columns(table)
     centring, groups, notes = _symmetry(cell, experiment, settings, hkl, i, s)
     composition = settings.composition or _composition_beside(path)

@@ -31,14 +31,15 @@ def find_centring(cell: Cell, hkl: np.ndarray, intensity: np.ndarray, sigma: np.
 
 
 def likely_laue_groups(
-    cell: Cell, hkl: np.ndarray, intensity: np.ndarray, sigma: np.ndarray, limit: float = 0.35
+    cell: Cell, hkl: np.ndarray, intensity: np.ndarray, sigma: np.ndarray, limit: float = 0.42
 ) -> list[tuple[str, float | None]]:
     """(Laue class, R_int or None without equivalents) by falling symmetry: those the metric allows and whose
-    equivalents agree to ``limit`` and to less than twice the best R_int of any. The last resort −1 is always in."""
+    equivalents agree to ``limit``, and to 0.2 more than the best of any: of intensities that have nothing to do with
+    each other R_int is 0.5 (Wilson statistics, acentric). The last resort −1 is always in."""
     every = [(name, r_int(hkl, intensity, laue_rotations(name))) for name in _CLASSES if _fits(cell, name)]
     known = [r for _, r in every if r is not None]
-    best = max(min(known), 0.05) if known else limit
-    return [(n, r) for n, r in every if n == "-1" or r is None or (r < limit and r < 2 * best)]
+    best = min(known) if known else limit
+    return [(n, r) for n, r in every if n == "-1" or r is None or (r < limit and r < best + 0.2)]
 
 
 def r_int(hkl: np.ndarray, intensity: np.ndarray, rotations: np.ndarray, fewest: int = 10) -> float | None:

@@ -7,14 +7,21 @@ import numpy as np
 __all__ = ["corrected_r1", "expected_r1", "preference"]
 
 
-def preference(r1: float, n_reflections: int, n_parameters: int) -> float:
-    """2 ln R1 + (p/n) ln n, the lowest is the best: Schwarz's criterion per reflection, R1² standing for the variance.
+#: What each doubling of the order is worth, in units of 2 ln R1: errors of dynamical scattering are alike in many
+#: reflections, and a subgroup follows them better than its number of parameters says (garnet: R1 0.27 against 0.31).
+ORDER = 0.3
 
-    A subgroup with twice the parameters must lower R1 by e^(−p ln n/2n) to be preferred (Schwarz 1978).
+
+def preference(r1: float, n_reflections: int, n_parameters: int, order: int = 1) -> float:
+    """2 ln R1 + (p/n) ln n − 0.3 log2(order), the lowest is the best.
+
+    Schwarz's criterion (1978) per reflection, R1² standing for the variance, and a reward of the group's order.
+    A subgroup of index 2 with twice the parameters must lower R1 by e^(−p ln n/2n − 0.15) to be preferred.
     """
     if not np.isfinite(r1) or n_reflections <= 0:
         return float("inf")
-    return 2 * float(np.log(max(r1, 1e-3))) + n_parameters * float(np.log(n_reflections)) / n_reflections
+    schwarz = 2 * np.log(max(r1, 1e-3)) + n_parameters * np.log(n_reflections) / n_reflections
+    return float(schwarz - ORDER * np.log2(order))
 
 
 def corrected_r1(r1: float, n_reflections: int, n_parameters: int) -> float:

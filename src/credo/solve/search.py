@@ -178,14 +178,16 @@ class Search:
 
     def _finish(self) -> None:
         """Supergroups that the best structure obeys, then the alternatives that its score does not rule out."""
-        if self.done and self._best_r1() < self.settings.believable:
-            for c in self._supergroups(self.refined[0]):
+        for best in [d for d in self.refined[:3] if d.r1 < self.settings.believable]:
+            for c in self._supergroups(best):
                 known = self.found.get(c.fit.symbol)
                 if known is not None and c.fit.symbol not in self.done:
                     self._refine(known)
                 if known is None or c.score < known.score:
                     self.found[c.fit.symbol] = c
                 self._refine(c)
+            if self._convinced():
+                break
         ranked = self.candidates
         if not ranked:
             return
@@ -216,7 +218,8 @@ def _preference(c: Completed) -> float:
     """Of agreement and parameters; atoms where none can be count against it."""
     if c.fit is None:
         return float("inf")
-    return preference(c.r1, c.n_reflections, c.fit.n_parameters) + c.impossible
+    order = c.candidate.fit.order
+    return preference(c.r1, c.n_reflections, c.fit.n_parameters, order) + c.impossible
 
 
 def _corrected(c: Completed) -> float:

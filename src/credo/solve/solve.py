@@ -24,7 +24,7 @@ __all__ = ["Solution", "SolveSettings", "Solved", "solve"]
 @dataclass(frozen=True)
 class Solved:
     """One space group's structure. ``agreement``: of the P1 phases with the group (1: perfect); ``r_e``: R of |E|
-    with point atoms; ``merit``: 2 ln R1 + (p/n) ln n, the lowest first; ``r1``: after isotropic least squares."""
+    with point atoms; ``merit``: see :func:`preference`, the lowest first; ``r1``: after isotropic least squares."""
 
     space_group: str
     structure: Structure
@@ -125,7 +125,7 @@ def _judged(search: Search, seconds: float) -> Solution:
 def _solved(c: Completed) -> Solved:
     f, cand = c.candidate.fit, c.candidate
     r1, wr2, n = (c.fit.r1, c.fit.wr2, c.fit.n_parameters) if c.fit else (np.nan, np.nan, 0)
-    merit = preference(float(r1), c.n_reflections, n) + c.impossible
+    merit = preference(float(r1), c.n_reflections, n, f.order) + c.impossible
     return Solved(
         f.symbol, c.structure, f.agreement, f.worst, cand.r_e, cand.cc_e, merit, float(r1), float(wr2), n, c.reason
     )
