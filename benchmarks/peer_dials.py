@@ -83,11 +83,16 @@ def run_dials(
     geometry = [f"geometry.goniometer.axis={axis[0]},{axis[1]},{axis[2]}"] if axis else []
     plan = _plan(frames, geometry, search_axis, bravais, d_min)
     for name, args in plan:
-        if not run.step(name, *(a() if callable(a) else a for a in args(folder) if a)):
+        if not run.step(name, *args(folder)) and not _can_go_on(name, folder):
             break
         if name == until:
             break
     return run
+
+
+def _can_go_on(failed: str, folder: Path) -> bool:
+    """Scans in many pieces fail in two steps: it goes on with the triclinic cell, and with the static model."""
+    return failed == "refine_bravais_settings" or (failed == "refine" and (folder / "static.expt").exists())
 
 
 def _plan(frames: Path, geometry: list[str], search_axis: bool, bravais: str | None, d_min: float | None):
@@ -95,7 +100,10 @@ def _plan(frames: Path, geometry: list[str], search_axis: bool, bravais: str | N
 
     def chosen(folder: Path) -> list[str]:
         """The Bravais setting to go on with: the forced type, or the recommended one of highest symmetry."""
-        table = json.loads((folder / "bravais_summary.json").read_text())
+        summary = folder / "bravais_summary.json"
+        if not summary.exists():
+            return ["indexed.refl", "change_of_basis_op=a,b,c", "indexed.expt"]
+        table = json.loads(summary.read_text())
         best = None
         for number, row in table.items():
             fits = row["bravais"] == bravais if bravais else row["recommended"]
@@ -105,6 +113,10 @@ def _plan(frames: Path, geometry: list[str], search_axis: bool, bravais: str | N
         (folder / "chosen.txt").write_text(f"{best} {table[best]['bravais']}\n")
         return ["indexed.refl", f"change_of_basis_op={table[best]['cb_op']}", f"bravais_setting_{best}.expt"]
 
+    def refined(folder: Path) -> list[str]:
+        name = "refined" if (folder / "refined.expt").exists() else "static"
+        return [f"{name}.expt", f"{name}.refl"]
+
     yield "import", lambda _: [str(frames), *geometry]
     yield "find_spots", lambda _: ["imported.expt", "nproc=1"]
     if search_axis:
@@ -113,10 +125,11 @@ def _plan(frames: Path, geometry: list[str], search_axis: bool, bravais: str | N
     yield "index", lambda _: [last["expt"], "strong.refl", "detector.fix=distance", "nproc=1"]
     yield "refine_bravais_settings", lambda _: ["indexed.expt", "indexed.refl", "detector.fix=distance", "nproc=1"]
     yield "reindex", lambda folder: chosen(folder)[:2]
-    yield "refine", lambda folder: [chosen(folder)[2], "reindexed.refl", "scan_varying=False", "detector.fix=distance",
-                                    "output.experiments=static.expt", "output.reflections=static.refl", "nproc=1"]  # fmt: skip
+    out = ["output.experiments=static.expt", "output.reflections=static.refl", "nproc=1"]
+    still = ["scan_varying=False", "detector.fix=distance", *out]
+    yield "refine", lambda folder: [chosen(folder)[2], "reindexed.refl", *still]
     yield "refine", lambda _: ["static.expt", "static.refl", "scan_varying=True", "detector.fix=all", "nproc=1"]
     limit = [f"prediction.d_min={d_min}"] if d_min else []
-    yield "integrate", lambda _: ["refined.expt", "refined.refl", "nproc=1", *limit]
+    yield "integrate", lambda folder: [*refined(folder), "nproc=1", *limit]
     yield "scale", lambda _: ["integrated.expt", "integrated.refl", "nproc=1"]
     yield "symmetry", lambda _: ["scaled.expt", "scaled.refl"]

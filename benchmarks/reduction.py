@@ -138,9 +138,9 @@ def credo_intensities(scene: Scene) -> tuple[list[Experiment], dict[str, Reflect
 def dials_intensities(scene: Scene) -> tuple[list[Experiment], dict[str, Reflections]]:
     """Counts of each crossing, profile-fitted and summed, over all pieces of the scan."""
     folder = scene.folder / "dials"
-    name = "integrated" if (folder / "integrated.refl").exists() else "refined"
+    name = next((n for n in ("integrated", "refined") if (folder / f"{n}.expt").exists()), "static")
     groups = read_expt_groups(folder / f"{name}.expt")
-    if name == "refined":
+    if not (folder / "integrated.refl").exists():
         return [g.experiment for g in groups], {}
     columns, _ = read_columns(folder / "integrated.refl")
     z, ids = columns["xyzcal.px"][:, 2], columns["id"]
