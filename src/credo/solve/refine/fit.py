@@ -105,7 +105,7 @@ class _Problem:
                     break
                 damping, saved, good = max(damping / 10, 1e-9), state, eq
             weights, best = eq.weights, eq.chi2
-            step = self._step(eq, damping)
+            step = self._step_within(eq, damping, state.g)
             shift = self._shift(eq, step)
             progress(f"cycle {cycle + 1}: wR2 {self._wr2(eq):.4f}, largest shift/esd {shift:.3f}")
             state = self._moved(state, eq, step)
@@ -199,6 +199,19 @@ class _Problem:
 
     # ------------------------------------------------------------ steps
 
+    def _step_within(self, eq: _Equations, damping: float, g: Globals) -> np.ndarray:
+        """A step that leaves alone what stands at its limit and would be moved beyond it: extinction at nought."""
+        step = self._step(eq, damping)
+        if g.extinction is None or g.extinction > 0:
+            return step
+        at = eq.c.shape[1] + g.names.index("extinction")
+        if step[at] >= 0:
+            return step
+        keep = np.delete(np.arange(len(step)), at)
+        step[at] = 0.0
+        step[keep] = self._step(replace(eq, normal=eq.normal[np.ix_(keep, keep)], rhs=eq.rhs[keep]), damping)
+        return step
+
     def _step(self, eq: _Equations, damping: float) -> np.ndarray:
         scale = 1 / np.sqrt(np.maximum(np.diag(eq.normal), 1e-300))
         scaled = eq.normal * scale[:, None] * scale
@@ -212,7 +225,9 @@ class _Problem:
 
     def _shift(self, eq: _Equations, step: np.ndarray) -> float:
         """Largest |shift|/esd; with very many variables from the diagonal alone, which overrates it."""
-        s2 = eq.chi2 / max(len(self.data) + len(eq.rows) - len(step), 1)
+        # exact data (wR2 below 1e-6) have esds at the level of rounding, which no shift can undercut
+        chi2 = max(eq.chi2, 1e-12 * float(eq.weights @ self.data.f2**2))
+        s2 = chi2 / max(len(self.data) + len(eq.rows) - len(step), 1)
         if len(step) <= 1200:
             variance = np.diag(inverse_of(eq.normal)) * s2
         else:

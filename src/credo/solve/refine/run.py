@@ -136,5 +136,5 @@ def _reweighted(refined: Refined, wavelength: float, fit: FitSettings, say) -> R
 def without_factors(refined: Refined) -> Observed:
     """Fo² with extinction, solvent and the other twin domains taken out, for maps."""
     ratio = np.abs(refined.f_calc) ** 2 / np.maximum(refined.y, 1e-12)
-    ratio = np.clip(ratio, 0.0, 4.0)
+    ratio = np.minimum(ratio, 1e4)
     return Observed(refined.data.hkl, refined.data.f2 * ratio, refined.data.sigma * np.maximum(ratio, 1e-6))

