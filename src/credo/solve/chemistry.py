@@ -27,7 +27,7 @@ def contacts(structure: Structure, reach: float = 2.6) -> tuple[np.ndarray, np.n
     found = []
     for n, site in enumerate(small.sites):
         for mark in search.find_site_neighbors(site, min_dist=0.5, max_dist=reach):
-            found.append((n, mark.atom_idx, mark.pos.dist(cell.orthogonalize(site.fract))))
+            found.append((n, mark.atom_idx, search.dist(cell.orthogonalize(site.fract), mark.pos)))
     table = np.array(found, dtype=float).reshape(-1, 3)
     return table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2]
 
