@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tarfile
 import tempfile
@@ -9,6 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# the same examples every time: a failure in CI must be one that can be run again
+settings.register_profile("credo", derandomize=True, deadline=None, database=None)
+settings.load_profile("credo")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 ARCHIVES = {
@@ -34,12 +40,15 @@ def measured(shared_data: Path) -> Callable[[str], Path]:
 
     def unpack(name: str) -> Path:
         folder = cache / name
-        done = folder / ".unpacked"
-        if not done.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(shared_data / name / ARCHIVES[name]) as archive:
-                archive.extractall(folder, filter="data")
-            done.touch()
+        if not folder.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            # unpacked beside and renamed, since several test processes may want it at once
+            with tempfile.TemporaryDirectory(dir=cache) as beside:
+                with tarfile.open(shared_data / name / ARCHIVES[name]) as archive:
+                    archive.extractall(beside, filter="data")
+                with contextlib.suppress(OSError):
+                    Path(beside).rename(folder)
+                Path(beside).mkdir(exist_ok=True)
         return folder
 
     return unpack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ __all__ = [
 
 VERSION = 1
 MAX_JSON = 2**29
+#: Ahead of the HDF5 proper, in its user block: the digest of what follows.
+SEAL = b"credo sha256 "
+SEALED = 512
 
 
 def write_experiment(path: Path, experiment: Experiment) -> None:
@@ -79,9 +83,10 @@ def _plain(value: Any) -> Any:
 def write_reflections(path: Path, reflections: Reflections) -> None:
     """``reflections.h5``: one compressed dataset for each column, with its unit and meaning as attributes.
 
-    Made in memory first: HDF5 does not survive a disk that fills up while it writes.
+    Made in memory first: HDF5 does not survive a disk that fills up while it writes. Sealed with a digest, because it
+    may also crash or hang on a file that was damaged.
     """
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+    with h5py.File(path.name, "w", driver="core", backing_store=False, userblock_size=SEALED) as file:
         file.attrs["credo"] = "reflections"
         file.attrs["version"] = VERSION
         file.attrs["rows"] = len(reflections)
@@ -92,13 +97,17 @@ def write_reflections(path: Path, reflections: Reflections) -> None:
             if name in COLUMNS:
                 dataset.attrs["units"], dataset.attrs["meaning"] = COLUMNS[name][1:]
         file.flush()
-        image = file.id.get_file_image()
+        image = file.id.get_file_image()  # without the user block
+    seal = SEAL + hashlib.sha256(image).hexdigest().encode("ascii") + b"\n"
     with atomic_write(path) as stream:
+        stream.write(seal.ljust(SEALED, b"\0"))
         stream.write(image)
 
 
 def read_reflections(path: Path) -> Reflections:
-    """The inverse of :func:`write_reflections`."""
+    """The inverse of :func:`write_reflections`; nothing reaches HDF5 unless its seal is whole."""
+    with reading(path, "a reflections.h5"):
+        _check_seal(path)
     with reading(path, "a reflections.h5"), h5py.File(path, "r", locking=False) as file:
         if file.attrs.get("credo") != "reflections" or file.attrs.get("version") != VERSION:
             raise UnreadableInput(f"{path}: not reflections written by this version of credo", "process the data again")
@@ -114,3 +123,13 @@ def read_reflections(path: Path) -> Reflections:
                 raise UnreadableInput(f"{path}: column {name} has shape {dataset.shape}", "process the data again")
             columns[name] = dataset[()]
         return Reflections(columns)
+
+
+def _check_seal(path: Path) -> None:
+    with path.open("rb") as stream:
+        seal = stream.read(SEALED)
+        if not seal.startswith(SEAL):
+            raise UnreadableInput(f"{path}: not reflections written by this version of credo", "process the data again")
+        whole = hashlib.file_digest(stream, "sha256").hexdigest().encode("ascii")
+    if seal != (SEAL + whole + b"\n").ljust(SEALED, b"\0"):
+        raise UnreadableInput(f"{path}: damaged, its content does not match its seal", "process the data again")
