@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credo.reduce.lattice import (
@@ -43,6 +43,7 @@ def same(a, b, percent=1.5):
 
 
 @given(st.integers(0, 100_000))
+@settings(deadline=None)
 def test_reduced_bases_are_shortest_and_span_the_same_lattice(seed):
     rng = np.random.default_rng(seed)
     a = rng.normal(size=(3, 3)) * 10 + np.diag([3, 3, 3])

@@ -180,7 +180,11 @@ def same_shape(basis: np.ndarray, cell: Cell, tolerance: float = 0.04, reach: fl
         return False
     target = reduced(np.linalg.cholesky(cell.metric))
     target = target @ target.T
-    g = scale**2 * (reduced(basis) @ reduced(basis).T)
+    short = reduced(basis)
+    g = scale**2 * (short @ short.T)
+    # the lengths of reduced bases agree where the lattices do
+    if np.abs(np.sort(np.diag(g)) - np.sort(np.diag(target))).max() > tolerance * target.max():
+        return False
     changed = np.swapaxes(_UNIMODULAR, 1, 2) @ g @ _UNIMODULAR
     return bool(np.abs(changed - target).max(axis=(1, 2)).min() < tolerance * target.max())
 

@@ -30,11 +30,11 @@ def orientations_of_cell(
     nodes = miller_indices(cell.B, 1 / (1.04 * length[low].max())) @ cell.B.T
     node_length = np.linalg.norm(nodes, axis=1)
     trials: list[np.ndarray] = []
-    for a in range(len(low)):
-        for b in range(a):
-            trials += _matches(q[low[a]], q[low[b]], nodes, node_length, length_tolerance, angle_tolerance_deg)
-            if len(trials) > 6000:
-                break
+    # lowest first: of both spots of a pair
+    for a, b in [(low[i], low[j]) for i in range(len(low)) for j in range(i)]:
+        trials += _matches(q[a], q[b], nodes, node_length, length_tolerance, angle_tolerance_deg)
+        if len(trials) > 6000:
+            break
     if not trials:
         return []
     rotations = np.array(trials)
