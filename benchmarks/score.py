@@ -55,7 +55,8 @@ def primitive(ub: np.ndarray, centring: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class IntensityScore:
-    """``n`` matched of ``n_true``; ``cc`` Pearson; ``r1`` = Σ|kI − T| / ΣT with k = ΣT/ΣI; ``chi2`` mean ((kI−T)/kσ)²."""
+    """``n`` matched of ``n_true``; ``cc`` Pearson; ``r1`` = Σ|kI − T| / ΣT with k = ΣT/ΣI; ``chi2`` mean
+    ((kI − T)/kσ)²."""
 
     n: int
     n_true: int

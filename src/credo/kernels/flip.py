@@ -87,7 +87,7 @@ def impose_moduli(
 
 
 @njit(cache=True)
-def add_at(series: np.ndarray, hkl: np.ndarray, values: np.ndarray, shape: tuple[int, int, int]) -> None:
+def add_at(series: np.ndarray, hkl: np.ndarray, values: np.ndarray, shape: tuple[int, ...]) -> None:
     """Add values (n,) complex to a flat C-ordered array of ``shape`` at indices (n, 3), taken modulo the shape."""
     nx, ny, nz = shape
     for n in range(len(hkl)):

@@ -41,7 +41,7 @@ def frame_level(frame: np.ndarray, mean: np.ndarray, bad: np.ndarray, gain: floa
             if not bad[i, j] and v <= mu + 4.5 * np.sqrt(gain * mu) + 2 * gain:
                 s += v
                 m += mu
-    return (s + 1.0) / (m + 1.0)
+    return float((s + 1.0) / (m + 1.0))
 
 
 @njit(cache=True, fastmath=True)

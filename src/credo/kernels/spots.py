@@ -142,7 +142,7 @@ def measure_windows(
     for w in range(len(who)):
         s = who[w]
         px, py = int(x[s]), int(y[s])
-        scale = scale_at(ratio, y[s] * inv - 0.5, x[s] * inv - 0.5)
+        scale = scale_at(ratio, float(y[s]) * inv - 0.5, float(x[s]) * inv - 0.5)
         inside = first[s] <= f <= last[s]
         total, flat, here, seen = 0.0, 0.0, 0.0, 0
         for a in range(-h, h + 1):

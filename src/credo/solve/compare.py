@@ -8,10 +8,11 @@ from itertools import product
 import gemmi
 import numpy as np
 import scipy.fft
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from credo.model import CannotDo, Structure
 from credo.physics.symmetry import group_operations, primitive_basis
+from credo.solve.phasing import fast_shape
 
 __all__ = ["Comparison", "compare", "element_class", "same_space_group"]
 
@@ -153,7 +154,7 @@ class _Smeared:
 
     def __init__(self, b: _Contents) -> None:
         lengths = np.sqrt(np.diag(b.metric))
-        self.shape = tuple(scipy.fft.next_fast_len(max(6, int(np.ceil(a / 0.5))), real=True) for a in lengths)
+        self.shape = fast_shape(np.maximum(6, np.ceil(lengths / 0.5)), real=True)
         axes = [np.fft.fftfreq(n) * n for n in self.shape[:2]] + [np.arange(self.shape[2] // 2 + 1)]
         h = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         q2 = np.einsum("...i,ij,...j->...", h, np.linalg.inv(b.metric), h)
@@ -170,11 +171,11 @@ class _Smeared:
         for corner in product((0, 1), repeat=3):
             w = np.prod(np.where(corner, part, 1 - part), axis=1)
             np.add.at(grid, tuple(((low + corner) % n).T), w)
-        return scipy.fft.rfftn(grid)
+        return np.asarray(scipy.fft.rfftn(grid))
 
     def best_shift(self, xyz: np.ndarray) -> np.ndarray:
         """The shift (3,) that brings atoms (n, 3) upon the reference's best."""
-        overlap = scipy.fft.irfftn(np.conj(self._of(xyz) * self._transform) * self._smear, s=self.shape)
+        overlap = np.asarray(scipy.fft.irfftn(np.conj(self._of(xyz) * self._transform) * self._smear, s=self.shape))
         return np.array(np.unravel_index(int(np.argmax(overlap)), self.shape)) / np.array(self.shape)
 
 
@@ -203,7 +204,7 @@ def _pairs(xyz: np.ndarray, b: _Contents, reach: float) -> tuple[np.ndarray, np.
     margin = reach / np.sqrt(1 / np.diag(np.linalg.inv(b.metric)))
     near = np.all((images > -margin) & (images < 1 + margin), axis=1)
     images, owner = images[near], owner[near]
-    gap, row = cKDTree(images @ orth).query((xyz % 1.0) @ orth, distance_upper_bound=reach)
+    gap, row = KDTree(images @ orth).query((xyz % 1.0) @ orth, distance_upper_bound=reach)
     i = np.flatnonzero(np.isfinite(gap))
     j, gap = owner[row[i]], gap[i]
     order = np.lexsort((gap, j))

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from credo.kernels.flip import add_at
 from credo.physics.symmetry import Operations, group_operations, laue_rotations
 from credo.solve.normalise import PhasingData
-from credo.solve.phasing import Lookup, friedel_pairs
+from credo.solve.phasing import Lookup, fast_shape, friedel_pairs
 
 __all__ = ["GroupFit", "Symmetriser", "compatible_groups", "rank_groups", "symmetrise"]
 
@@ -84,7 +84,7 @@ def rank_groups(
     """
     pairs = _PhasePairs(data, g, most)
     lengths = np.array(data.cell.lengths)
-    shape = tuple(scipy.fft.next_fast_len(max(8, int(np.ceil(a * per_d / data.d_min)))) for a in lengths)
+    shape = fast_shape(np.maximum(8, np.ceil(lengths * per_d / data.d_min)))
     fits = [
         _best_origin(group, group_operations(group).on_basis(data.basis), pairs, shape)
         for group in compatible_groups(laue_group, centring)
@@ -105,7 +105,7 @@ def _terms(ops: Operations, pairs: _PhasePairs) -> list[tuple[np.ndarray, np.nda
     ]
 
 
-def _best_origin(group: gemmi.SpaceGroup, ops: Operations, pairs: _PhasePairs, shape: tuple[int, int, int]) -> GroupFit:
+def _best_origin(group: gemmi.SpaceGroup, ops: Operations, pairs: _PhasePairs, shape: tuple[int, ...]) -> GroupFit:
     """The best origin on the points of a grid."""
     terms = _terms(ops, pairs)
     if not terms:
@@ -113,7 +113,7 @@ def _best_origin(group: gemmi.SpaceGroup, ops: Operations, pairs: _PhasePairs, s
     series = np.zeros(int(np.prod(shape)), dtype=np.complex64)
     for k, c in terms:
         add_at(series, k, c, shape)
-    score = scipy.fft.ifftn(series.reshape(shape), overwrite_x=True).real
+    score = np.asarray(scipy.fft.ifftn(series.reshape(shape), overwrite_x=True)).real
     return _judged(group, ops, terms, np.array(np.unravel_index(int(np.argmax(score)), shape)) / shape)
 
 
@@ -126,8 +126,8 @@ def _refine_origin(fit: GroupFit, pairs: _PhasePairs) -> GroupFit:
     c = np.concatenate([t[1] for t in terms])
 
     def negative(s: np.ndarray) -> tuple[float, np.ndarray]:
-        wave = c * np.exp(2j * np.pi * (k @ s))
-        return -float(wave.real.sum()), 2 * np.pi * (wave.imag @ k)
+        wave = np.asarray(c * np.exp(2j * np.pi * (k @ s)))
+        return -float(np.real(wave).sum()), 2 * np.pi * (np.imag(wave) @ k)
 
     shift = minimize(negative, fit.shift, jac=True, method="BFGS", options={"maxiter": 12}).x
     return _judged(fit.group, fit.operations, terms, shift)
