@@ -1,8 +1,8 @@
 """Refines a model with smtbx, in cctbx's own Python: ``python peer_smtbx.py < problem.json > answer.json``.
 
-Run by benchmarks/refinement.py with the interpreter named in CREDO_CCTBX_PYTHON; credo never imports it. The problem holds
-cell, hall, atoms (label, element, xyz, occupancy, u_iso or u_aniso in CIF convention), gaussians (element -> a, b, c), hkl, f2,
-sigma, a, b, cycles; the answer agreement, parameters and their esds, and CPU seconds.
+Run by benchmarks/refinement.py with the interpreter named in CREDO_CCTBX_PYTHON; credo never imports it. The problem
+holds cell, hall, atoms (label, element, xyz, occupancy, u_iso or u_aniso in CIF convention), gaussians (element -> a,
+b, c), hkl, f2, sigma, a, b, cycles; the answer agreement, parameters and their esds, and CPU seconds.
 """
 
 import json
@@ -12,9 +12,9 @@ import time
 
 def structure_of(problem):
     from cctbx import adptbx, crystal, eltbx, sgtbx, xray
-    from cctbx.eltbx import xray_scattering
 
-    symmetry = crystal.symmetry(unit_cell=problem["cell"], space_group_info=sgtbx.space_group_info("Hall: " + problem["hall"]))
+    group = sgtbx.space_group_info("Hall: " + problem["hall"])
+    symmetry = crystal.symmetry(unit_cell=problem["cell"], space_group_info=group)
     structure = xray.structure(crystal.special_position_settings(symmetry, min_distance_sym_equiv=0.3))
     for a in problem["atoms"]:
         cif = a.get("u_aniso")

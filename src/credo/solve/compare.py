@@ -204,7 +204,8 @@ def _pairs(xyz: np.ndarray, b: _Contents, reach: float) -> tuple[np.ndarray, np.
     margin = reach / np.sqrt(1 / np.diag(np.linalg.inv(b.metric)))
     near = np.all((images > -margin) & (images < 1 + margin), axis=1)
     images, owner = images[near], owner[near]
-    gap, row = KDTree(images @ orth).query((xyz % 1.0) @ orth, distance_upper_bound=reach)
+    found = KDTree(images @ orth).query((xyz % 1.0) @ orth, distance_upper_bound=reach)
+    gap, row = (np.asarray(v) for v in found)
     i = np.flatnonzero(np.isfinite(gap))
     j, gap = owner[row[i]], gap[i]
     order = np.lexsort((gap, j))
