@@ -59,6 +59,7 @@ KINDS: dict[str, Errors] = {
     "wedge_45": Errors(wedge_deg=45), "wedge_30": Errors(wedge_deg=30), "wedge_20": Errors(wedge_deg=20),
     "wedge_15": Errors(wedge_deg=15), "wedge_10": Errors(wedge_deg=10), "wedge_5": Errors(wedge_deg=5),
     "wedge_10_cell": Errors(wedge_deg=10, known_cell=True), "wedge_5_cell": Errors(wedge_deg=5, known_cell=True),
+    "distance_10_cell": Errors(distance=0.1, known_cell=True),
     "spurious_30": Errors(spurious=0.3),
     "second_15": Errors(second=0.15), "second_40": Errors(second=0.4),
     "weak": Errors(most=200, noise=1.5),
