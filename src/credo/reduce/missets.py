@@ -31,6 +31,8 @@ __all__ = ["MissetSettings", "fit_missets", "frame_rotations", "misset_basis", "
 _NU = 4.0
 #: Frames further apart than this are taken as independent though a grazing reflection may join them.
 _REACH = 20
+#: With so many reflections one half tells enough of the other.
+_MANY = 400
 #: Factors on the rocking width in the first steps: a wide curve still pulls where a narrow one has gone by.
 _BLUR = (4.0, 3.0, 2.0, 1.5, 1.0)
 
@@ -278,18 +280,19 @@ class _Fit:
 
 def _evidence(obs: _Observations, n: int, crystal: Crystal, settings: MissetSettings) -> float:
     """By how much frames turned by one half of the reflections foretell the other half better than a steady goniometer
-    does, both ways [nat per reflection].
+    does, both ways where they are few [nat per reflection].
 
     Where frames are wider than rocking curves, a narrow curve on turned frames fits what it has seen as well as the
     right one on steady frames: only what it has not seen tells them apart.
     """
     order = np.arange(len(obs.start) - 1)
     halves = [_chosen(obs, order % 2 == k) for k in (0, 1)]
+    ways = (halves, halves[::-1]) if len(order) < _MANY else (halves,)
     gain = 0.0
-    for seen, unseen in (halves, halves[::-1]):
+    for seen, unseen in ways:
         turned, steady = (_Fit(seen, n, crystal, settings, tilts).run() for tilts in (True, False))
         gain += turned.log_likelihood(unseen) - steady.log_likelihood(unseen)
-    return gain / len(order)
+    return 2 * gain / (len(ways) * len(order))
 
 
 def _chosen(obs: _Observations, reflections: np.ndarray) -> _Observations:
