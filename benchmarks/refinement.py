@@ -1,6 +1,6 @@
 """Refinement against smtbx on the same models and data, the cost of a cycle, and the measured data sets.
 
-    CREDO_CCTBX_PYTHON=/path/to/cctbx/bin/python python -m benchmarks.refinement [peer] [size] [measured]
+CREDO_CCTBX_PYTHON=/path/to/cctbx/bin/python python -m benchmarks.refinement [peer] [size] [measured]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
+from credo.io.reflection_files import read_any
 from credo.io.shelx import read_hkl
 from credo.io.structure import read_structure
 from credo.model import Atom, Cell, Structure
@@ -24,7 +25,9 @@ from credo.solve.refine.data import Observed, merge_equivalents
 from credo.solve.refine.fit import FitSettings, refine_model
 from credo.solve.refine.from_shelx import prepared_from_res
 from credo.solve.refine.model import Model, Weights
+from credo.solve.refine.prepare import RefineSettings, prepared_model
 from credo.solve.refine.result import Refined
+from credo.solve.refine.run import refined_structure
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -35,6 +38,8 @@ def main() -> None:
         peer()
     if "size" in wanted:
         size()
+    if "measured" in wanted:
+        measured_sets()
 
 
 # ---------------------------------------------------------------- peer
@@ -121,7 +126,9 @@ def smtbx(model: Model, data: Observed, friedel_apart: bool, cycles: int = 60) -
     }  # fmt: skip
     python = os.environ.get("CREDO_CCTBX_PYTHON", "/tmp/w/refine/cctbx/bin/python")
     script = Path(__file__).with_name("peer_smtbx.py")
-    done = subprocess.run([python, str(script)], input=json.dumps(problem), capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(
+        [python, str(script)], input=json.dumps(problem), capture_output=True, text=True, timeout=1800
+    )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     return json.loads(done.stdout)
@@ -180,6 +187,44 @@ def random_p1(n: int, d_min: float, aniso: bool) -> tuple[Model, Observed]:
     step = rng.normal(0, 0.03, (n, 3)) @ np.linalg.inv(cell.O).T
     moved = tuple(a.replace(xyz=a.xyz + s) for a, s in zip(model.structure.atoms, step))
     return model.replace(structure=model.structure.replace(atoms=moved)), data
+
+
+# ---------------------------------------------------------------- measured
+
+MEASURED = (
+    ("biotin", "biotin/biotin_talos.ins", "biotin/biotin_talos.hkl", "0.1866 (SHELXL, X-ray factors)"),
+    ("cinchonine", "cinchonine/shelxl/shelxl.res", "cinchonine/shelxl/shelxl.hkl", "0.1765 (SHELXL)"),
+    ("paracetamol", "cif_pets/paracetamol.cif", "cif_pets/APAP_dyn_reference.cif_pets", "-"),
+    ("LTA", "cif_pets/lta.cif", "cif_pets/lta_exp_data.cif_pets", "-"),
+    ("α-glycine", "cifs/organics_ed/alpha_glycine.cif", "glycine_pets/glycine.cif_pets", "-"),
+)
+VARIANTS = (
+    ("as given", RefineSettings()),
+    ("Friedel mates apart", RefineSettings(merge="point group")),
+    ("hydrogens added", RefineSettings(hydrogens="add")),
+    ("extinction", RefineSettings(extinction=True)),
+    ("all, anisotropic + RIGU", RefineSettings(extinction=True, anisotropic="all", instruction=("RIGU",))),
+)
+
+
+def measured_sets() -> None:
+    """Kinematical refinement of every measured set, as given and with what helps."""
+    print(
+        "data, variant, R1 of I > 2 sigma (of), R1 of all (of), wR2, GooF, parameters, shift/esd, CPU s, published R1"
+    )
+    for name, model, hkl, published in MEASURED:
+        for variant, settings in VARIANTS:
+            if variant == "hydrogens added" and name != "biotin":
+                continue
+            started = time.process_time()
+            experiment, table = read_any(DATA / hkl)
+            done = refined_structure(prepared_model(DATA / model, settings), experiment, table, settings)
+            r, a = done.refined, done.refined.agreement
+            print(
+                f"{name:<12s} {variant:<24s} {a.r1:.4f} {a.n_observed:5d}  {a.r1_all:.4f} {a.n_all:5d}  {a.wr2:.4f} "
+                f" {a.goof:.3f} {r.n_parameters:4d}  {r.shift_over_esd:.4f}  "
+                f"{time.process_time() - started:6.1f}  {published}", flush=True,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":
