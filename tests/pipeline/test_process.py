@@ -2,7 +2,9 @@
 
 import pytest
 
-from credo.pipeline.process import _doubt
+from credo.io.open import open_experiment
+from credo.model import UnreadableInput
+from credo.pipeline.process import _doubt, process
 
 
 @pytest.mark.parametrize(("cc_half", "r_int"), [(0.98, 0.3), (0.1, 0.2), (None, 0.9), (0.5, None)])
@@ -14,3 +16,19 @@ def test_agreement_or_ignorance_is_no_reason_for_doubt(cc_half, r_int):
 def test_equivalents_that_do_not_agree_are_told_with_a_remedy(cc_half, r_int):
     (sentence,) = _doubt(cc_half, r_int)
     assert "probably wrong" in sentence and "--cell" in sentence and f"{cc_half:.2f}" in sentence
+
+
+def test_intensities_without_positions_are_refused_with_a_remedy(tmp_path):
+    (tmp_path / "a.hkl").write_text("   1   0   0   12.00    1.00\n   0   1   0   10.00    1.00\n")
+    (tmp_path / "a.ins").write_text("TITL a\nCELL 0.0251 5 6 7 90 90 90\nLATT -1\nSFAC C\nUNIT 4\nHKLF 4\nEND\n")
+    with pytest.raises(UnreadableInput, match=r"without positions.*\n.*credo solve"):
+        process([tmp_path / "a.hkl"], tmp_path / "out")
+
+
+@pytest.mark.data
+def test_a_pair_of_dials_files_is_taken_in_either_order(shared_data):
+    folder = shared_data / "quartz_dials"
+    pair = [folder / "strong.refl", folder / "imported.expt"]
+    opened, turned = open_experiment(pair), open_experiment(pair[::-1])
+    assert opened.spots is not None and len(opened.spots) == 505
+    assert opened.experiment == turned.experiment

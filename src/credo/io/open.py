@@ -57,6 +57,8 @@ def open_experiment(
             raise UnreadableInput(f"{path}: no such file or folder", "check the path")
     if not given:
         raise UnreadableInput("no path was given", "give a folder of frames")
+    if len(given) == 2 and sorted(p.suffix.lower() for p in given) == [".expt", ".refl"]:
+        return _open_pair(*sorted(given, key=lambda p: p.suffix.lower()), overrides)
     if len(given) > 1:
         return _open_files(given, overrides, need_angles)
     path = given[0]
@@ -289,6 +291,16 @@ def _open_spots(path: Path, overrides: GeometryOverrides) -> Opened:
             f"{path}: spots or reflections without their geometry",
             "put XDS.INP, XPARM.XDS or the .expt file beside it",
         )
+    return _overruled(Opened(experiment, None, spots), overrides)
+
+
+def _open_pair(expt: Path, refl: Path, overrides: GeometryOverrides) -> Opened:
+    """DIALS's two files, named together as its own commands take them."""
+    from credo.io.dials_refl import read_refl
+
+    experiment, spots = read_refl(refl, expt)
+    if experiment is None:
+        raise CannotDo(f"{expt}: no experiment for {refl.name}", "give the .expt of the step that wrote the .refl")
     return _overruled(Opened(experiment, None, spots), overrides)
 
 

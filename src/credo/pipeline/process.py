@@ -136,6 +136,11 @@ def reduce_spots(opened: Opened, settings: ProcessSettings, say: Progress) -> Pr
     spots, experiment = opened.spots, opened.experiment
     if spots is None or not len(spots):
         raise CannotDo(f"{experiment.source}: no spots", "give frames or a list of spots")
+    if not {"x", "y", "phi"} <= set(spots):
+        raise UnreadableInput(
+            f"{experiment.source}: reflections without positions on the detector",
+            "give frames or a list of spots (SPOT.XDS, .refl); intensities alone go to `credo solve`",
+        )
     missing = {"frame", "intensity", "lattice"} - set(spots)
     if missing:
         n = len(spots)
