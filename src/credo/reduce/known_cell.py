@@ -24,7 +24,9 @@ def orientations_of_cell(
     q = points.q
     length = np.linalg.norm(q, axis=1)
     low = np.argsort(length, kind="stable")
-    low = low[length[low] > 1.5 * points.sigma[low]][:24]
+    # where some 3000 nodes lie: beyond, any length and angle occurs
+    dense = (3 * 3000 / (4 * np.pi * cell.volume)) ** (1 / 3)
+    low = low[(length[low] > 1.5 * points.sigma[low]) & (length[low] < dense)][:24]
     if len(low) < 2:
         return []
     nodes = miller_indices(cell.B, 1 / (1.04 * length[low].max())) @ cell.B.T
