@@ -209,9 +209,7 @@ VARIANTS = (
 
 def measured_sets() -> None:
     """Kinematical refinement of every measured set, as given and with what helps."""
-    print(
-        "data, variant, R1 of I > 2 sigma (of), R1 of all (of), wR2, GooF, parameters, shift/esd, CPU s, published R1"
-    )
+    print("data, variant, R1 of I > 2σ (of), R1 of all (of), wR2, GooF, parameters, shift/esd, CPU s, published R1")
     for name, model, hkl, published in MEASURED:
         for variant, settings in VARIANTS:
             if variant == "hydrogens added" and name != "biotin":

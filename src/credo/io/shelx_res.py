@@ -9,7 +9,7 @@ from pathlib import Path
 from credo.io.shelx_ins import ShelxIns, instructions, read_ins
 from credo.io.text import at_line, number, read_text
 
-__all__ = ["Instruction", "ResAtom", "ShelxRes", "read_res"]
+__all__ = ["KEYWORDS", "Instruction", "ResAtom", "ShelxRes", "read_res"]
 
 #: Four-letter words of SHELXL that begin an instruction and no atom.
 KEYWORDS = frozenset(

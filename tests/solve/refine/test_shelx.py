@@ -10,8 +10,8 @@ from credo.model import CannotDo, UnreadableInput
 from credo.physics.structure_factors import electron_factor
 from credo.solve.refine.fit import FitSettings, refine_model
 from credo.solve.refine.from_shelx import prepared_from_res
-from credo.solve.refine.model import Tie, UTie
-from credo.solve.refine.to_shelx import four_gaussians, res_text
+from credo.solve.refine.model import Model, Tie, UTie
+from credo.solve.refine.to_shelx import four_gaussians, res_text, short_names
 
 HEAD = """TITL made by hand
 CELL 0.0251 6.1 7.3 8.2 90 103 90
@@ -132,6 +132,18 @@ def test_a_refined_model_is_read_back_as_it_was(res, measure, tmp_path):
     more = refine_model(again.model, data, 0.0251, FitSettings(30))
     assert more.agreement.r1 == pytest.approx(done.agreement.r1, abs=2e-4)
     assert more.n_parameters == done.n_parameters
+
+
+def test_long_names_become_shelxls_own(molecule, measure, res):
+    s = molecule()
+    atoms = (s.atoms[0].replace(label="O(1)_a"), s.atoms[1].replace(label="PLAN"), *s.atoms[2:])
+    model = Model(s.replace(atoms=atoms), fixed=frozenset((i, 3) for i in range(6)))
+    names = short_names(model)
+    assert names["C3"] == "C3" and names["O(1)_a"] == "O1" and names["PLAN"] == "C1" and len(set(names.values())) == 6
+    done = refine_model(model, measure(s, 1.0), 0.025, FitSettings(5))
+    again = prepared_from_res(res(res_text(done, 0.025, extra=("DFIX 1.4 O(1)_a PLAN",)))).model
+    assert [a.label for a in again.structure.atoms] == ["O1", "C1", "C3", "N4", "C5", "O6"]
+    assert [(a.atom, b.atom) for a, b in again.restraints[0].pairs] == [(0, 1)]
 
 
 def test_four_gaussians_are_the_tabulated_factor():

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.io.structure import read_structure
-from credo.model import CannotDo, UnreadableInput
+from credo.model import Atom, CannotDo, UnreadableInput
 from credo.solve.refine.constraints import with_displacements
 from credo.solve.refine.data import Merge
 from credo.solve.refine.from_shelx import Prepared, prepared_from_res
@@ -71,7 +71,7 @@ def prepared_model(path: Path, settings: RefineSettings) -> Prepared:
 def _model_of_cif(path: Path) -> Model:
     """Positions and displacements free, occupancies as they are, hydrogens riding on the nearest heavier atom."""
     structure = read_structure(path)
-    atoms = structure.atoms
+    atoms = _named(structure.atoms)
     heavy = [i for i, a in enumerate(atoms) if a.element not in ("H", "D")]
     if not heavy:
         raise UnreadableInput(f"{path}: holds only hydrogen", "give a complete model")
@@ -90,6 +90,21 @@ def _model_of_cif(path: Path) -> Model:
         structure.replace(atoms=plain), fixed=frozenset((i, 3) for i in range(len(atoms))), riding=tuple(riding),
         u_ties=tuple(ties), weights=Weights(0.2, 0.0),
     )  # fmt: skip
+
+
+def _named(atoms: tuple[Atom, ...]) -> tuple[Atom, ...]:
+    """Every atom with a name of its own; those that have one keep it."""
+    taken = {a.label for a in atoms}
+    seen: set[str] = set()
+    out = []
+    for a in atoms:
+        label = a.label
+        if label in seen or not label:
+            label = next(x for n in range(1, 10_000) if (x := f"{a.element}{n}") not in taken)
+            taken.add(label)
+        seen.add(label)
+        out.append(a.replace(label=label))
+    return tuple(out)
 
 
 def _adapted(model: Model, settings: RefineSettings, nuclear: bool) -> tuple[Model, list[str]]:

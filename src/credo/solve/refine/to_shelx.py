@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import gemmi
@@ -9,13 +10,14 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from credo.io.shelx_ins import symmetry_lines
-from credo.io.shelx_res import ShelxRes
+from credo.io.shelx_res import KEYWORDS, ShelxRes
+from credo.model import CannotDo
 from credo.physics.structure_factors import electron_factor
 from credo.solve.refine.contents import cell_contents
 from credo.solve.refine.model import Model
 from credo.solve.refine.result import Refined
 
-__all__ = ["four_gaussians", "res_text"]
+__all__ = ["four_gaussians", "res_text", "short_names"]
 
 #: Instructions that are written anew, not copied from the model's source.
 _OWN = ("FVAR", "BASF", "EXTI", "SWAT", "WGHT", "HKLF", "L.S.", "CGLS", "TWIN", "ANIS", "HFIX", "REM", "MOLE", "MERG")
@@ -53,9 +55,10 @@ def res_text(
     lines = [*_head(model, wavelength, z, source), ""]
     kept = [] if source is None else [i for i in source.instructions if i.key not in _OWN]
     lines += ["L.S. 10", "MERG 0"]
-    lines += [f"{i.key}{'_' + i.suffix if i.suffix else ''} {' '.join(i.words)}".strip() for i in kept]
+    names = short_names(model)
+    lines += [_renamed(f"{i.key}{'_' + i.suffix if i.suffix else ''} {' '.join(i.words)}".strip(), names) for i in kept]
     lines += ["BOND $H", "FMAP 2", "PLAN 20", "ACTA"] if source is None else []
-    lines += [*extra, *_factors_of_reflections(model)]
+    lines += [*(_renamed(x, names) for x in extra), *_factors_of_reflections(model)]
     lines += [
         _fvar(model),
         "",
@@ -76,6 +79,31 @@ def res_text(
         f"Q{n}    1 {x[0]:9.4f} {x[1]:9.4f} {x[2]:9.4f} 11.00000 0.05 {h:7.2f}" for n, (x, h) in enumerate(peaks, 1)
     ]
     return "\n".join(_folded(lines)) + "\n"
+
+
+def short_names(model: Model) -> dict[str, str]:
+    """Label -> a name of SHELXL's: at most four letters and digits, each its own; the label itself where it is one."""
+    fits = re.compile(r"[A-Za-z][A-Za-z0-9']{0,3}")
+    labels = [a.label for a in model.structure.atoms]
+    out = {x: x for x in labels if fits.fullmatch(x) and x.upper() not in KEYWORDS}
+    taken = {x.upper() for x in out.values()}
+    for atom in model.structure.atoms:
+        if atom.label in out:
+            continue
+        free = (f"{atom.element}{n}" for n in range(1, 10_000))
+        name = next((x for x in free if len(x) <= 4 and x.upper() not in taken | KEYWORDS), None)
+        if name is None:
+            raise CannotDo("more atoms than SHELXL has names for", "write the model as CIF only")
+        out[atom.label] = name
+        taken.add(name.upper())
+    return out
+
+
+def _renamed(line: str, names: dict[str, str]) -> str:
+    """An instruction with the atoms' new names."""
+    upper = {k.upper(): v for k, v in names.items()}
+    head, *words = line.split()
+    return " ".join([head, *(upper.get(w.upper(), w) for w in words)])
 
 
 def _head(model: Model, wavelength: float, z: float, source: ShelxRes | None) -> list[str]:
@@ -181,6 +209,7 @@ class _Coder:
 
     def __init__(self, refined: Refined) -> None:
         self.refined, self.model = refined, refined.model
+        self.names = short_names(self.model)
         self.ties = {(t.atom, t.parameter): t for t in self.model.ties}
         self.u_ties = {t.atom: t for t in self.model.u_ties}
         self.free = np.asarray(np.abs(refined.c).sum(axis=1)).ravel() > 1e-12
@@ -195,8 +224,12 @@ class _Coder:
             u = [self._coded(i, 4, a.u_iso)]
         else:
             u = [self._coded(i, 4 + k, float(a.u_aniso[k])) for k in _U_ORDER]
-        label = a.label.split("_")[0]
-        return f"{label:<4s} {sfac} " + " ".join(f"{v:.6f}" for v in values) + " " + " ".join(f"{v:.5f}" for v in u)
+        return (
+            f"{self.names[a.label]:<4s} {sfac} "
+            + " ".join(f"{v:.6f}" for v in values)
+            + " "
+            + " ".join(f"{v:.5f}" for v in u)
+        )
 
     def _coded(self, i: int, k: int, value: float) -> float:
         tie = self.ties.get((i, k))
