@@ -22,7 +22,7 @@ from credo.kernels.flip import (
 from credo.kernels.peaks import map_peaks
 from credo.solve.normalise import PhasingData
 
-__all__ = ["PhasingSettings", "Recipe", "Trial", "half_complex_index", "operator_agreement", "trials"]
+__all__ = ["PhasingSettings", "Recipe", "Trial", "fast_shape", "half_complex_index", "operator_agreement", "trials"]
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,15 @@ class Trial:
         return self.cc_atoms + 0.5 * self.operator
 
 
+def fast_shape(least: np.ndarray, real: bool = False) -> tuple[int, int, int]:
+    """The next numbers that the FFT likes along each axis."""
+    x, y, z = (int(scipy.fft.next_fast_len(int(n), real=real) or n) for n in least)
+    return x, y, z
+
+
 def grid_shape(cell_lengths: np.ndarray, d: float, per_d: float) -> tuple[int, int, int]:
     """Numbers that the FFT likes, at least ``per_d`` points for the resolution d along each axis."""
-    return tuple(scipy.fft.next_fast_len(max(6, int(np.ceil(a * per_d / d))), real=True) for a in cell_lengths)  # type: ignore[return-value]
+    return fast_shape(np.maximum(6, np.ceil(np.asarray(cell_lengths) * per_d / d)), real=True)
 
 
 def half_complex_index(hkl: np.ndarray, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -132,17 +138,16 @@ def run_trial(
     g = (problem.modulus * np.exp(1j * phase)).astype(np.complex64)
     flat = np.empty(0, dtype=np.float32)
     for n in range(settings.iterations + settings.elimination):
-        rho = scipy.fft.irfftn(g.reshape(half), s=shape, overwrite_x=True)
+        rho = np.asarray(scipy.fft.irfftn(g.reshape(half), s=shape, overwrite_x=True))
         flat = rho.reshape(-1)
         flipping = n < settings.iterations
         if flipping:
             flip(flat, threshold)
         else:
             eliminate_low_density(flat, 0.4)
-        g = scipy.fft.rfftn(rho, overwrite_x=True).reshape(-1)
+        g = np.asarray(scipy.fft.rfftn(rho, overwrite_x=True)).reshape(-1)
         impose_moduli(g, problem.modulus, problem.status, settings.missing, flipping)
-    rho = scipy.fft.irfftn(g.reshape(half), s=shape)
-    return g, rho
+    return g, np.asarray(scipy.fft.irfftn(g.reshape(half), s=shape))
 
 
 def trials(
@@ -191,7 +196,7 @@ def operator_agreement(data: PhasingData, g: np.ndarray, most: int = 1500) -> fl
     full, values = friedel_pairs(data.hkl, g)
     lookup = Lookup(full)
     strong = np.argsort(-np.abs(values))[:most]
-    shape = tuple(scipy.fft.next_fast_len(int(3 * np.abs(full[:, i]).max() + 3)) for i in range(3))
+    shape = fast_shape(3 * np.abs(full).max(axis=0) + 3)
     best = 0.0
     for r in _some_rotations(data.rotations):
         j = lookup(full[strong] @ r)
@@ -201,7 +206,7 @@ def operator_agreement(data: PhasingData, g: np.ndarray, most: int = 1500) -> fl
             continue
         series = np.zeros(int(np.prod(shape)), dtype=np.complex64)
         add_at(series, h, c, shape)
-        peak = float(scipy.fft.ifftn(series.reshape(shape), overwrite_x=True).real.max()) * series.size
+        peak = float(np.asarray(scipy.fft.ifftn(series.reshape(shape), overwrite_x=True)).real.max()) * series.size
         best = max(best, peak / float(np.abs(c).sum()))
     return best
 

@@ -55,7 +55,7 @@ def recycle(
             phased = np.where(weak, 1j * values, phased)
         for (index, conj), mate in places:
             flat[index[~conj]] = (phased.conj() if mate else phased)[~conj]
-        rho = scipy.fft.irfftn(flat.reshape(half), s=shape)
+        rho = np.asarray(scipy.fft.irfftn(flat.reshape(half), s=shape))
         if n == flipping + cycles:
             break
         work = rho.copy()
@@ -63,7 +63,7 @@ def recycle(
             flip(work.reshape(-1), threshold)
         else:
             eliminate_low_density(work.reshape(-1), 0.4)
-        last = scipy.fft.rfftn(work, overwrite_x=True).reshape(-1)
+        last = np.asarray(scipy.fft.rfftn(work, overwrite_x=True)).reshape(-1)
         impose_moduli(last, modulus, status, 1.0, False) if n >= flipping else None
         flat[floating] = last[floating] * (0.9 if n else 1.0)
         values = average(transform_at(data.hkl, last, shape))

@@ -43,7 +43,7 @@ class SolveSettings(BaseModel):
 
 
 #: Trials without a better one after which a good structure is taken, or fewer when they have taken so long [CPU s].
-_SOME, _FEW, _LONG = 12, 4, 5.0
+_SOME, _FEW, _LONG = 20, 8, 15.0
 #: Agreement of P1 phases with a group that no false structure was seen to have by chance.
 _OBEYED = 0.75
 #: The share of atoms with contacts too short for their elements that a convincing structure may have.
@@ -154,8 +154,11 @@ class Search:
             self.progress(f"trial {len(self.merits)}: {candidate.fit.symbol} R1 {done.r1:.3f}")
 
     def _best_r1(self) -> float:
+        """Of the best structure; what chemistry forbids is at most believable."""
         best = self.refined[0] if self.done else None
-        return _corrected(best) if best is not None else np.inf
+        if best is None:
+            return np.inf
+        return max(_corrected(best), self.settings.good) if best.impossible > _IMPOSSIBLE else _corrected(best)
 
     def _convinced(self) -> bool:
         """Agreement as good as the errors allow, or good, with P1 phases that obey the group of their own accord."""
@@ -163,7 +166,7 @@ class Search:
             return False
         r1, s = self._best_r1(), self.settings
         own = self.refined[0].candidate.fit.worst > _OBEYED
-        return r1 < s.convincing + self._expected or (own and r1 < min(s.good, s.convincing + self._expected + 0.08))
+        return r1 < s.convincing + self._expected or (own and r1 < s.good)
 
     def _over(self) -> bool:
         s, r1 = self.settings, self._best_r1()

@@ -15,16 +15,24 @@ from credo.solve.complete import Completed
 from credo.solve.composition import expected_atoms, parse_formula
 from credo.solve.normalise import PhasingData, normalise
 from credo.solve.phasing import Trial
-from credo.solve.ranking import preference
+from credo.solve.ranking import corrected_r1, preference
 from credo.solve.search import Problem, Search, SolveSettings
 
 __all__ = ["Solution", "SolveSettings", "Solved", "solve"]
 
 
+#: The share of atoms with contacts too short for their elements above which a structure is not believed.
+_IMPOSSIBLE = 0.2
+
+
 @dataclass(frozen=True)
 class Solved:
-    """One space group's structure. ``agreement``: of the P1 phases with the group (1: perfect); ``r_e``: R of |E|
-    with point atoms; ``merit``: see :func:`preference`, the lowest first; ``r1``: after isotropic least squares."""
+    """One space group's structure.
+
+    ``agreement``: of the P1 phases with the group (1: perfect), ``worst`` of one operation; ``r_e``, ``cc_e``: of |E|
+    with point atoms; ``merit``: see :func:`preference`, the lowest first; ``r1``: after isotropic least squares,
+    ``corrected_r1`` for their parameters; ``impossible``: share of atoms with contacts too short for their elements.
+    """
 
     space_group: str
     structure: Structure
@@ -36,6 +44,8 @@ class Solved:
     r1: float
     wr2: float
     n_parameters: int = 0
+    corrected_r1: float = float("inf")
+    impossible: float = 0.0
     note: str = ""
 
 
@@ -108,13 +118,13 @@ def _judged(search: Search, seconds: float) -> Solution:
     known = {s.space_group for s in solved}
     rest = [_unrefined(search.problem.cell, c) for c in search.candidates if c.fit.symbol not in known]
     ranked = (*solved, *rest)
-    good = bool(solved) and solved[0].r1 < settings.believable
+    good = bool(solved) and solved[0].corrected_r1 < settings.believable and solved[0].impossible <= _IMPOSSIBLE
     if good:
         reasons = [f"R1 {solved[0].r1:.3f} in {solved[0].space_group}, R of |E| {solved[0].r_e:.2f}"]
         reasons += [f"believable, but not convincing after {search.ended}"] if search.ended else []
         ranked = tuple(replace(s, note=_hand(s)) for s in ranked)
     else:
-        best = f"the best R1 is {solved[0].r1:.2f} (believed below {settings.believable:g})" if solved else "no atoms"
+        best = _why_not(solved[0], settings.believable) if solved else "no atoms"
         reasons = [f"not solved after {search.ended or 'all trials'}: {best}", *_obstacles(data)]
     assert search.best is not None
     return Solution(
@@ -122,19 +132,30 @@ def _judged(search: Search, seconds: float) -> Solution:
     )
 
 
+def _why_not(s: Solved, believable: float) -> str:
+    text = (
+        f"the best R1 is {s.r1:.2f}, {s.corrected_r1:.2f} corrected for its parameters (believed below {believable:g})"
+    )
+    return (
+        text if s.impossible <= _IMPOSSIBLE else text + f", and {100 * s.impossible:.0f} % of its atoms are too close"
+    )
+
+
 def _solved(c: Completed) -> Solved:
     f, cand = c.candidate.fit, c.candidate
     r1, wr2, n = (c.fit.r1, c.fit.wr2, c.fit.n_parameters) if c.fit else (np.nan, np.nan, 0)
     merit = preference(float(r1), c.n_reflections, n, f.order) + c.impossible
+    corrected = corrected_r1(float(r1), c.n_reflections, n) if c.fit else float("inf")
     return Solved(
-        f.symbol, c.structure, f.agreement, f.worst, cand.r_e, cand.cc_e, merit, float(r1), float(wr2), n, c.reason
-    )
+        f.symbol, c.structure, f.agreement, f.worst, cand.r_e, cand.cc_e, merit, float(r1), float(wr2), n, corrected,
+        c.impossible, c.reason,
+    )  # fmt: skip
 
 
 def _unrefined(cell: Cell, c: Candidate) -> Solved:
     f = c.fit
     empty = Structure(cell, f.symbol)
-    return Solved(f.symbol, empty, f.agreement, f.worst, c.r_e, c.cc_e, np.inf, np.nan, np.nan, 0, "not refined")
+    return Solved(f.symbol, empty, f.agreement, f.worst, c.r_e, c.cc_e, np.inf, np.nan, np.nan, note="not refined")
 
 
 def _hand(s: Solved) -> str:
