@@ -143,6 +143,19 @@ def test_extinction_stays_at_nought_without_loss_of_convergence(molecule, measur
     assert done.model.extinction == 0.0 and done.shift_over_esd < 0.01
 
 
+def test_a_twin_that_is_none_converges_at_nought(molecule, measure, shaken):
+    true = molecule("P 1 21 1").replace(cell=Cell(6.1, 7.3, 8.2, 90, 90, 90))
+    law = np.diag([1.0, -1.0, -1.0])
+
+    def less_than_none(hkl):
+        other = np.abs(structure_factors(true, np.rint(hkl @ law.T).astype(int))) ** 2
+        return np.maximum(1.02 * np.abs(structure_factors(true, hkl)) ** 2 - 0.02 * other, 0.0)
+
+    model = Model(shaken(true, 0.02), fixed=OCC, twin=Twin(law[None], (0.2,)))
+    done = refine_model(model, measure(true, 0.9, f2=less_than_none), 0.025, FitSettings(40))
+    assert done.model.twin.fractions == (0.0,) and done.shift_over_esd < 0.01
+
+
 def test_a_free_variable_shares_two_occupancies(molecule, measure):
     true = molecule()
     atoms = list(true.atoms)

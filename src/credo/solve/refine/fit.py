@@ -200,16 +200,13 @@ class _Problem:
     # ------------------------------------------------------------ steps
 
     def _step_within(self, eq: _Equations, damping: float, g: Globals) -> np.ndarray:
-        """A step that leaves alone what stands at its limit and would be moved beyond it: extinction at nought."""
+        """A step that leaves alone what stands at its limit and would be moved beyond it, e.g. extinction at nought."""
         step = self._step(eq, damping)
-        if g.extinction is None or g.extinction > 0:
-            return step
-        at = eq.c.shape[1] + g.names.index("extinction")
-        if step[at] >= 0:
-            return step
-        keep = np.delete(np.arange(len(step)), at)
-        step[at] = 0.0
-        step[keep] = self._step(replace(eq, normal=eq.normal[np.ix_(keep, keep)], rhs=eq.rhs[keep]), damping)
+        stuck = eq.c.shape[1] + g.stuck(step[eq.c.shape[1] :])
+        if len(stuck):
+            keep = np.delete(np.arange(len(step)), stuck)
+            step[stuck] = 0.0
+            step[keep] = self._step(replace(eq, normal=eq.normal[np.ix_(keep, keep)], rhs=eq.rhs[keep]), damping)
         return step
 
     def _step(self, eq: _Equations, damping: float) -> np.ndarray:

@@ -14,6 +14,10 @@ from credo.solve.refine.model import Model, Twin
 __all__ = ["Block", "Globals", "Prediction"]
 
 
+#: Limits of the solvent's g.
+_SOLVENT = (-5.0, 0.99)
+
+
 @dataclass(frozen=True)
 class Globals:
     """Factors that act on reflections as a whole: k, the twin fractions (m − 1,), and where refined x and g."""
@@ -31,12 +35,24 @@ class Globals:
         out += ["extinction"] if self.extinction is not None else []
         return (*out, *(["solvent"] if self.solvent is not None else []))
 
+    def stuck(self, step: np.ndarray) -> np.ndarray:
+        """Which variables stand at a limit that the step would pass."""
+        n = len(self.fractions)
+        values = np.concatenate([[np.inf], self.fractions, [np.inf] * (len(step) - 1 - n)])
+        low, high = np.full(len(step), -np.inf), np.full(len(step), np.inf)
+        low[1 : 1 + n], high[1 : 1 + n] = 0.0, 1.0
+        if self.extinction is not None:
+            values[1 + n], low[1 + n] = self.extinction, 0.0
+        if self.solvent is not None:
+            values[-1], low[-1], high[-1] = self.solvent, *_SOLVENT
+        return np.flatnonzero(((values <= low) & (step < 0)) | ((values >= high) & (step > 0) & np.isfinite(high)))
+
     def moved(self, step: np.ndarray) -> Globals:
         """After a step of the variables, kept physical."""
         n = len(self.fractions)
         rest = list(step[1 + n :])
         x = None if self.extinction is None else max(0.0, self.extinction + rest.pop(0))
-        g = None if self.solvent is None else float(np.clip(self.solvent + rest.pop(0), -5.0, 0.99))
+        g = None if self.solvent is None else float(np.clip(self.solvent + rest.pop(0), *_SOLVENT))
         fractions = np.clip(self.fractions + step[1 : 1 + n], 0.0, 1.0)
         return replace(self, k=max(self.k + step[0], 0.01 * self.k), fractions=fractions, extinction=x, solvent=g)
 

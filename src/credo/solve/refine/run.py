@@ -64,6 +64,9 @@ def refined_structure(
     rho = fourier_map(refined.structure, refined, data, "difference")
     peaks = peak_list(rho, refined.structure, 20)
     notes = list(prepared.notes)
+    without = int(np.sum(~(reflections["sigma"] > 0)))
+    if without:
+        notes.append(f"{without} reflections without a positive sigma are left out")
     notes += [f"{label}: the displacement ellipsoid is not positive" for label in refined.not_positive]
     if refined.shift_over_esd > fit.converged:
         notes.append(f"not converged: the last shift was {refined.shift_over_esd:.3f} esd")
@@ -92,6 +95,10 @@ def _merged(
         r = once_per_crossing(experiment, r)
     if "rejected" in r:
         r = r.select(~r["rejected"])
+    known = (r["sigma"] > 0) & np.isfinite(r["sigma"]) & np.isfinite(r["intensity"])
+    if 0.8 < known.mean() < 1:
+        # amplitudes of nought (.fcf) and blank columns have no sigma
+        r = r.select(known)
     hkl = r.hkl
     if options.matrix is not None:
         hkl = np.rint(hkl @ options.matrix.T).astype(int)
