@@ -89,8 +89,9 @@ def rank_groups(
         _best_origin(group, group_operations(group).on_basis(data.basis), pairs, shape)
         for group in compatible_groups(laue_group, centring)
     ]
-    # an origin off the grid's points loses at most a third: only what may still win is refined
-    bound = 0.6 * max((f.worst for f in fits), default=0.0)
+    # an origin between the grid's points loses up to two thirds (about an inversion, phases turn with 2h): only what
+    # may still win is refined
+    bound = 0.3 * max((f.worst for f in fits), default=0.0)
     fits = [_refine_origin(f, pairs) if f.worst >= bound else f for f in fits]
     return sorted(fits, key=lambda f: (-round(f.agreement, 3), -f.order))
 
