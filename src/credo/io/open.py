@@ -58,7 +58,8 @@ def open_experiment(
     if not given:
         raise UnreadableInput("no path was given", "give a folder of frames")
     if len(given) == 2 and sorted(p.suffix.lower() for p in given) == [".expt", ".refl"]:
-        return _open_pair(*sorted(given, key=lambda p: p.suffix.lower()), overrides)
+        expt, refl = sorted(given, key=lambda p: p.suffix.lower())
+        return _open_pair(expt, refl, overrides)
     if len(given) > 1:
         return _open_files(given, overrides, need_angles)
     path = given[0]
