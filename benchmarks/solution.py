@@ -177,12 +177,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--only", nargs="*", help="these structures")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th structure")
     args = parser.parse_args()
     results = []
     for row in args.row or ROWS:
         for d_min, error, completeness in ROWS[row]:
-            for name in args.only or STRUCTURES:
+            for name in args.only or STRUCTURES[:: args.every]:
                 for seed in range(args.seeds):
                     structure = read_model(args.cifs / f"{name}.cif")
                     result = {"row": row} | run(structure, d_min, error, completeness, seed, args.seconds)
