@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,6 +13,7 @@ from credo.app.show import show
 from credo.pipeline.maps import MapSettings
 from credo.pipeline.maps import fourier as run_map
 from credo.pipeline.output import default_folder
+from credo.pipeline.outside import refine_outside
 from credo.pipeline.powder import PowderSettings
 from credo.pipeline.powder import powder as run_powder
 from credo.pipeline.refine import refine as run_refine
@@ -33,6 +34,10 @@ def refine(
     out: Out = None,
     json: Json = False,
     force: Force = False,
+    engine: Annotated[
+        Literal["credo", "shelxl"], Parameter(help="Who refines: credo, or SHELXL (ten cycles) where it is installed.")
+    ] = "credo",
+    program: Annotated[Path | None, Parameter(help="That program, where it is not on PATH.")] = None,
     settings: Annotated[RefineSettings | None, Parameter(name="*")] = None,
 ) -> None:
     """Full-matrix least squares on F² of a model against its data, with SHELXL's restraints and constraints.
@@ -40,9 +45,20 @@ def refine(
     Writes refined.res, refined.cif (reflections embedded), refined.fcf, difference.ccp4 and report.html.
     """
     folder = out or default_folder("refine", [model])
+    if engine == "shelxl":
+        show(refine_outside(model, data, folder, settings, program, force), folder, json, _shelxl_summary)
+        return
     with progress() as say:
         report = run_refine(model, data, folder, settings, force, say)
     show(report, folder, json, _refine_summary)
+
+
+def _shelxl_summary(report: dict[str, Any], folder: Path) -> str:
+    return (
+        f"SHELXL: R1 {report['r1_obs']:.4f} for {report['n_observed']} reflections over 4 sigma(F), "
+        f"{report['r1_all']:.4f} for all {report['n_reflections']}; "
+        f"wR2 {report['wr2']:.4f}, GooF {report['goof']:.3f}\n  {folder / 'refined.res'}"
+    )
 
 
 def _refine_summary(report: dict[str, Any], folder: Path) -> str:

@@ -7,7 +7,10 @@ from typing import Any
 
 from credo.io.cif import with_esd
 
-__all__ = ["check_summary", "convert_summary", "demo_summary", "process_summary", "simulate_summary", "solve_summary"]
+__all__ = [
+    "check_summary", "convert_summary", "demo_summary", "outside_summary", "process_summary", "simulate_summary",
+    "solve_summary",
+]  # fmt: skip
 
 
 def process_summary(report: dict[str, Any], folder: Path) -> str:
@@ -61,6 +64,18 @@ def solve_summary(report: dict[str, Any], folder: Path) -> str:
         ("atoms", f"{report['n_atoms']}: " + " ".join(a["label"] for a in report["atoms"])[:300]),
         ("trials", f"{report['trials']} in {report['cpu_seconds']:.1f} CPU s, to {report['d_min']:.2f} Å"),
         ("page", str(folder / "report.html")),
+    ]
+    return _table(rows)
+
+
+def outside_summary(report: dict[str, Any], folder: Path) -> str:
+    """What a program of somebody else found."""
+    rows = [
+        ("solved by", f"{report['engine']} (not judged by credo)"),
+        ("space group", report["space_group"]),
+        ("R1", f"{_number(report['r1'])}, by {report['r1_from']}"),
+        ("atoms", f"{report['n_atoms']}: " + " ".join(a["label"] for a in report["atoms"])[:300]),
+        ("model", str(folder / "structure.res")),
     ]
     return _table(rows)
 

@@ -16,7 +16,7 @@ from credo.io.shelx import write_hkl
 from credo.io.shelx_ins import read_ins
 from credo.io.space_group import centring_and_laue, find_space_group
 from credo.io.text import write_text
-from credo.model import CannotDo, Cell, CredoError, Experiment, Reflections, UnreadableInput
+from credo.model import CannotDo, Cell, CredoError, Experiment, Reflections, Structure, UnreadableInput
 from credo.physics.symmetry import LAUE_CLASSES
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.solution import solution_page
@@ -32,7 +32,7 @@ from credo.solve.refine.to_shelx import res_text
 from credo.solve.refine.virtual_frames import once_per_crossing
 from credo.solve.solve import Solution, SolveSettings, solve
 
-__all__ = ["ReflectionSet", "SolveFileSettings", "read_reflections", "solve_data", "solve_file"]
+__all__ = ["ReflectionSet", "SolveFileSettings", "read_reflections", "solve_data", "solve_file", "write_structure"]
 
 #: 200 kV, where nothing says another [Å].
 _WAVELENGTH = 0.0250793
@@ -201,7 +201,7 @@ def solve_file(
         found, laue = solve_data(data, settings, progress)
         numbers = _numbers(found, laue, data)
         if found.best is not None and found.best.structure.atoms:
-            _write(folder, found, data, path.stem)
+            write_structure(folder, found.best.structure, data, path.stem)
         write_text(folder / "report.html", solution_page(found, numbers, path.stem))
         return numbers
 
@@ -242,10 +242,9 @@ def _numbers(found: Solution, laue: str, data: ReflectionSet) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(folder: Path, found: Solution, data: ReflectionSet, name: str) -> None:
-    """The best candidate, refined isotropically to convergence where that works, in every format."""
-    assert found.best is not None
-    structure = found.best.structure.replace(name=name)
+def write_structure(folder: Path, structure: Structure, data: ReflectionSet, name: str) -> None:
+    """A solved structure, refined isotropically to convergence where that works, in every format."""
+    structure = structure.replace(name=name)
     group = gemmi.SpaceGroup(structure.space_group)
     merged = merge_equivalents(data.hkl, data.intensity, data.sigma, group, data.cell)
     fixed = frozenset((i, 3) for i in range(len(structure.atoms)))

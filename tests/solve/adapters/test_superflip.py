@@ -39,6 +39,14 @@ def _superflip(log: str) -> str:
     )
 
 
+def test_edma_beside_superflip_is_found(chain_task, fake, res_of, tmp_path, monkeypatch):
+    structure, task = chain_task
+    flip = fake("superflip", _superflip(_log(gemmi.SpaceGroup(structure.space_group))))
+    fake("EDMA", _edma(structure, res_of(structure)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert solve_with_superflip(task, tmp_path / "run", flip).space_group == "P 1 21/c 1"
+
+
 @pytest.mark.parametrize("successes", [0, 1])
 def test_solution(chain_task, fake, res_of, same_atoms, tmp_path, successes):
     structure, task = chain_task

@@ -56,13 +56,15 @@ def write_shelxl(
     name: str = _NAME,
     source: ShelxRes | None = None,
     extra: tuple[str, ...] = (),
+    z: float = 0.0,
 ) -> None:
     """NAME.ins with restraints, AFIX and free variables as the model has them, and NAME.hkl with the merged data.
 
-    ``source``: the .res the model came from, whose instructions are kept; ``extra``: more instructions.
+    ``source``: the .res the model came from, whose instructions are kept; ``extra``: more instructions; ``z``:
+    of ZERR.
     """
     start = refine_model(model, data, wavelength, FitSettings(cycles=0))
-    text = res_text(start, wavelength, source=source, extra=extra)
+    text = res_text(start, wavelength, z, source, extra)
     # the remarks hold our R1, which must not be taken for SHELXL's
     lines = [line for line in text.split("\n") if not line.startswith("REM")]
     write_text(folder / f"{name}.ins", "\n".join(lines))
@@ -79,10 +81,11 @@ def refine_with_shelxl(
     seconds: float = 600,
     source: ShelxRes | None = None,
     extra: tuple[str, ...] = (),
+    z: float = 0.0,
 ) -> ShelxlResult:
     """Ten cycles of SHELXL. Raises CannotDo where it is absent, takes too long or stops with an error."""
     folder = cleared(folder, [f"{_NAME}.{suffix}" for suffix in ("res", "lst", "cif", "fcf")])
-    write_shelxl(model, data, wavelength, folder, _NAME, source, extra)
+    write_shelxl(model, data, wavelength, folder, _NAME, source, extra, z)
     said = SHELXL.run(SHELXL.find(executable, folder), (_NAME,), folder, seconds)
     result, listing = folder / f"{_NAME}.res", folder / f"{_NAME}.lst"
     text = read_text(listing) if listing.exists() else ""

@@ -3,7 +3,7 @@
 Keywords: L. Palatinus, Superflip user manual (2007) chapter 4; EDMA user manual (2006) chapter 4; the options are those
 of A. van der Lee, C. Dumas and L. Palatinus for small molecules (J. Appl. Cryst. 40 (2007) 786; 41 (2008) 975). Both
 programs read one keyword file each. Superflip lists "Centering vectors" and "Symmetry operations" in NAME.sflog; EDMA
-exports the atoms as a SHELX .ins. Only intensities enter, so no scattering factors are needed.
+exports the atoms as a SHELX .ins. The phases need no scattering factors; EDMA tells elements by the charge of peaks.
 """
 
 from __future__ import annotations
@@ -46,15 +46,18 @@ def solve_with_superflip(
     """
     folder = cleared(folder, [f"{_NAME}.m81", f"{_NAME}.sflog", f"{_ATOMS}.*"])
     write_superflip(task, folder, trials)
-    programs = SUPERFLIP.find(executable, folder), EDMA.find(edma, folder)
-    said = SUPERFLIP.run(programs[0], (f"{_NAME}.inflip",), folder, seconds)
+    flip = SUPERFLIP.find(executable, folder)
+    # the two are handed out together
+    beside = (flip.with_name(c + flip.suffix) for c in EDMA.commands)
+    extract = EDMA.find(edma or next((p for p in beside if p.is_file()), None), folder)
+    said = SUPERFLIP.run(flip, (f"{_NAME}.inflip",), folder, seconds)
     log = folder / f"{_NAME}.sflog"
     if not log.exists() or not (folder / f"{_NAME}.m81").exists():
         raise SUPERFLIP.failed(folder, "there is no density credo.m81 with its credo.sflog", said)
     text = read_text(log, 2**26)
     group = derived_group(text, folder)
     write_edma(task, group, folder)
-    said = EDMA.run(programs[1], (f"{_ATOMS}.inflip",), folder, seconds)
+    said = EDMA.run(extract, (f"{_ATOMS}.inflip",), folder, seconds)
     result = folder / f"{_ATOMS}.ins"
     if not result.exists():
         raise EDMA.failed(folder, f"there is no {result.name}", said)
