@@ -12,7 +12,7 @@ from credo.io.structure import read_structure
 from credo.model import CannotDo
 from credo.solve.adapters.jana import write_jana
 from credo.solve.adapters.olex2 import write_olex2
-from credo.solve.adapters.shelxl import refine_with_shelxl
+from credo.solve.adapters.shelxl import read_figures, refine_with_shelxl
 from credo.solve.refine.data import merge_equivalents
 from credo.solve.refine.fit import FitSettings, refine_model
 from credo.solve.refine.from_shelx import prepared_from_res
@@ -88,3 +88,10 @@ def test_jana_files(problem, same_atoms, tmp_path):
     cif = write_jana(refined, merged, wavelength, tmp_path)
     assert same_atoms(read_structure(cif), model.structure, 1e-3)
     assert np.array_equal(read_hkl(cif.with_suffix(".hkl")).hkl, merged.observed.hkl)
+
+
+@pytest.mark.data
+def test_listing_of_a_real_run(shared_data):
+    listing = (shared_data / "cinchonine" / "shelxl" / "shelxl.lst").read_text(errors="replace")
+    figures = read_figures(listing)
+    assert figures is not None and figures[:5] == (0.1765, 0.2113, 0.4429, 1.423, 868)

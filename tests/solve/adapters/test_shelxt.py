@@ -9,7 +9,7 @@ import pytest
 from credo.io.shelx import read_hkl
 from credo.io.shelx_ins import read_ins
 from credo.model import CannotDo
-from credo.solve.adapters.shelxt import solve_with_shelxt, write_shelxt
+from credo.solve.adapters.shelxt import read_solution, solve_with_shelxt, write_shelxt
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="scripts are no programs on Windows")
 
@@ -83,3 +83,11 @@ def test_absent_leaves_its_input(chain_task, fake, tmp_path):
 def test_needs_elements(chain_task, tmp_path):
     with pytest.raises(CannotDo, match="SHELXT has to be told the elements"):
         write_shelxt(replace(chain_task[1], composition=""), tmp_path)
+
+
+@pytest.mark.data
+def test_remarks_of_a_real_run(shared_data):
+    """A .res that began as SHELXT's: R1 stands on the line of the space group in SHELXT 2018."""
+    path = shared_data / "lta_stw_xds" / "LTA_t1_CORRECT_run" / "shelx" / "shelx.res"
+    structure, r1 = read_solution(path)
+    assert r1 == pytest.approx(0.301) and structure.space_group == "P m -3 m"

@@ -22,7 +22,7 @@ from credo.solve.refine.from_shelx import prepared_from_res
 from credo.solve.refine.model import Model
 from credo.solve.refine.to_shelx import res_text
 
-__all__ = ["SHELXL", "ShelxlResult", "refine_with_shelxl", "write_shelxl"]
+__all__ = ["SHELXL", "ShelxlResult", "read_figures", "refine_with_shelxl", "write_shelxl"]
 
 SHELXL = Program("SHELXL", ("shelxl", "xl"), "https://shelx.uni-goettingen.de")
 _NAME = "credo"
@@ -89,17 +89,23 @@ def refine_with_shelxl(
     said = SHELXL.run(SHELXL.find(executable, folder), (_NAME,), folder, seconds)
     result, listing = folder / f"{_NAME}.res", folder / f"{_NAME}.lst"
     text = read_text(listing) if listing.exists() else ""
-    r1, wr2 = _last(_R1, text), _last(_WR2, text)
+    figures = read_figures(text)
     # an empty .res is what SHELXL leaves when it gives up
-    if not result.exists() or not result.stat().st_size or r1 is None or wr2 is None:
+    if not result.exists() or not result.stat().st_size or figures is None:
         raise SHELXL.failed(folder, _complaint(text) or "there is no credo.res with its R1 in credo.lst", said)
     try:
         structure = prepared_from_res(result).model.structure
     except CredoError as error:
         raise SHELXL.failed(folder, error.reason, said) from error
-    return ShelxlResult(
-        structure, float(r1[1]), float(r1[3]), float(wr2[1]), float(wr2[2]), int(r1[2]), int(r1[4]), result
-    )
+    return ShelxlResult(structure, *figures, result)
+
+
+def read_figures(listing: str) -> tuple[float, float, float, float, int, int] | None:
+    """R1 for Fo > 4σ(Fo) and for all, wR2, GooF, and the two numbers of reflections; None if the run did not end."""
+    r1, wr2 = _last(_R1, listing), _last(_WR2, listing)
+    if r1 is None or wr2 is None:
+        return None
+    return float(r1[1]), float(r1[3]), float(wr2[1]), float(wr2[2]), int(r1[2]), int(r1[4])
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
