@@ -1,0 +1,286 @@
+"""Cells sorted by the strain between their lattices over all nearly reduced bases; the number of kinds is found."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from credo.kernels.strain import least_strained
+from credo.merge.cells import by_size, cut_tree, tree
+from credo.model import Cell
+from credo.physics.symmetry import primitive_basis
+
+__all__ = [
+    "CellCluster",
+    "CellClusters",
+    "Lattice",
+    "cluster_cells",
+    "gap_cut",
+    "reduce_lattice",
+    "relation",
+    "strains",
+]
+
+#: Strain beyond which lattices have nothing to do with each other.
+CAP = 0.5
+#: How far nearly reduced vectors may be longer than the reduced ones.
+_LONGER = 1.25
+#: Rms strain between cells of one phase that no covariance tells of (camera length, ellipticity): no gap is
+#: looked for below it.
+_SYSTEMATIC = 0.01
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """``basis`` P (3, 3): reduced axes = (a, b, c) P; ``metric`` G (3, 3) [Å²] on them; ``cell``: as it was given."""
+
+    cell: Cell
+    basis: np.ndarray
+    metric: np.ndarray
+
+
+@dataclass(frozen=True)
+class CellCluster:
+    """``members`` by position; ``reindex[i]``: P (3, 3) with (a', b', c') = (a, b, c) P on the axes of ``reference``;
+    ``cell``: the mean there, with the covariance of the mean where there are three members or more; ``index``: of the
+    super- or sublattice each member is, 1 for the lattice itself."""
+
+    members: tuple[int, ...]
+    reference: int
+    cell: Cell
+    reindex: tuple[np.ndarray, ...]
+    index: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CellClusters:
+    """``labels`` (n,) from 1; ``distance`` (n, n) strains; ``joins``: the tree; ``cut``: where it was cut."""
+
+    labels: np.ndarray
+    clusters: tuple[CellCluster, ...]
+    distance: np.ndarray
+    joins: np.ndarray
+    cut: float
+
+
+def reduce_lattice(cell: Cell, centring: str = "P") -> Lattice:
+    """The three shortest vectors of a lattice (Minkowski), right-handed, shortest first."""
+    p = primitive_basis(centring)
+    g = cell.metric
+    return Lattice(cell, q := _shortest(p, g), q.T @ g @ q)
+
+
+def _shortest(p: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Columns of P made as short as they can be under the metric G; the hand is kept."""
+    p, hand = p.copy(), np.sign(np.linalg.det(p))
+    steps = [s for s in itertools.product((-1, 0, 1), repeat=2) if any(s)]
+    shortened = True
+    while shortened:
+        shortened = False
+        for i in range(3):
+            others = p[:, [(i + 1) % 3, (i + 2) % 3]]
+            trials = p[:, [i]] + others @ np.array(steps, dtype=float).T
+            sizes = np.einsum("ij,ik,kj->j", trials, g, trials)
+            if sizes.min() < (p[:, i] @ g @ p[:, i]) * (1 - 1e-9):
+                p[:, i] = trials[:, np.argmin(sizes)]
+                shortened = True
+    p = p[:, np.argsort(np.einsum("ij,ik,kj->j", p, g, p), kind="stable")]
+    return p if np.sign(np.linalg.det(p)) == hand else -p
+
+
+@cache
+def _unimodular() -> np.ndarray:
+    """All U (t, 3, 3) with entries −1, 0, 1 and determinant 1."""
+    vectors = np.array([v for v in itertools.product((-1, 0, 1), repeat=3) if any(v)])
+    triples = vectors[np.array(list(itertools.permutations(range(26), 3)))].transpose(0, 2, 1)
+    cross = np.cross(triples[:, :, 0], triples[:, :, 1])
+    return triples[np.einsum("ti,ti->t", cross, triples[:, :, 2]) == 1].astype(float)
+
+
+def _aliases(metric: np.ndarray) -> np.ndarray:
+    """Those U (k, 3, 3) that lead to nearly reduced bases of a reduced metric G."""
+    u = _unimodular()
+    sizes = np.sort(np.einsum("tij,ik,tkj->tj", u, metric, u, optimize=True), axis=1)
+    return u[np.all(sizes <= _LONGER**2 * np.diag(metric), axis=1)]
+
+
+def _pairs(lattices: Sequence[Lattice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Size of the strain (n, n), which alias it belongs to (n, n), for i < j, and all aliases (t, 3, 3)."""
+    n = len(lattices)
+    found = [_aliases(x.metric) for x in lattices]
+    start = np.cumsum([0, *(len(u) for u in found)])
+    u = np.concatenate(found)
+    g = np.concatenate([a.transpose(0, 2, 1) @ x.metric @ a for a, x in zip(found, lattices)])
+    inverse = np.array([_inverse(x.metric) for x in lattices])
+    distance, best = np.zeros((n, n)), np.full((n, n), -1)
+    least_strained(inverse, np.ascontiguousarray(g), start, CAP, distance, best)
+    return distance, best, u
+
+
+def _inverse(metric: np.ndarray) -> np.ndarray:
+    """O⁻¹ (3, 3), upper triangular, of G = OᵀO."""
+    return np.linalg.inv(np.linalg.cholesky(metric)).T
+
+
+def _log_strain(lattice: Lattice, metric: np.ndarray) -> np.ndarray:
+    """ε (3, 3) = ½ ln(O⁻ᵀ G O⁻¹) in the Cartesian frame of a lattice."""
+    o = _inverse(lattice.metric)
+    values, vectors = np.linalg.eigh(o.T @ metric @ o)
+    return (vectors * (0.5 * np.log(values))) @ vectors.T
+
+
+def strains(lattices: Sequence[Lattice]) -> tuple[np.ndarray, np.ndarray]:
+    """Distances d (n, n) and bases U (n, n, 3, 3): (reduced axes of j) U lie on the reduced axes of i, i < j.
+
+    d = ‖½ ln(O_i⁻ᵀ UᵀG_jU O_i⁻¹)‖, no unit, at most :data:`CAP`. With covariances, d² = εᵀ [1 + (C_i + C_j)/2s²]⁻¹ ε,
+    s = 1 %: a strain that the uncertainties account for counts less.
+    """
+    distance, best, u = _pairs(lattices)
+    bases = np.where((best >= 0)[..., None, None], u[best], np.eye(3))
+    spread = [_strain_covariance(x) for x in lattices]
+    i, j = np.nonzero(best >= 0)
+    o = np.array([_inverse(x.metric) for x in lattices])
+    g = np.array([x.metric for x in lattices])
+    m = o[i].transpose(0, 2, 1) @ bases[i, j].transpose(0, 2, 1) @ g[j] @ bases[i, j] @ o[i]
+    distance[i, j] = np.minimum(CAP, np.linalg.norm(0.5 * np.log(np.linalg.eigvalsh(m)), axis=1))
+    if any(c is not None for c in spread):
+        for a, b in zip(i, j):
+            distance[a, b] = _weighted(lattices, a, b, bases[a, b])
+    return distance + distance.T, bases
+
+
+_ROWS, _COLUMNS = np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1])
+
+
+def _kelvin(e: np.ndarray) -> np.ndarray:
+    """Six numbers (..., 6) of a symmetric tensor, of the same norm."""
+    return e[..., _ROWS, _COLUMNS] * np.array([1, 1, 1, 2, 2, 2]) ** 0.5
+
+
+def _strain_covariance(lattice: Lattice, u: np.ndarray | None = None, frame: Lattice | None = None):
+    """(6, 6) covariance of the strain of a lattice on its basis U, in the Cartesian frame of another."""
+    cell = lattice.cell
+    if cell.covariance is None:
+        return None
+    o = _inverse((frame or lattice).metric)
+    p = lattice.basis @ (np.eye(3) if u is None else u) @ o
+    x = np.array(cell.parameters)
+    steps = 1e-4 * np.maximum(np.abs(x), 1)
+    columns = [(Cell(*(x + d)).metric - Cell(*(x - d)).metric) / (2 * h) for h, d in zip(steps, np.diag(steps))]
+    j = _kelvin(0.5 * np.array([p.T @ c @ p for c in columns])).T
+    return j @ cell.covariance @ j.T
+
+
+def _weighted(lattices: Sequence[Lattice], i: int, j: int, u: np.ndarray) -> float:
+    v = _kelvin(_log_strain(lattices[i], u.T @ lattices[j].metric @ u))
+    spread = np.zeros((6, 6))
+    for part in (_strain_covariance(lattices[i]), _strain_covariance(lattices[j], u, lattices[i])):
+        spread += 0.0 if part is None else part
+    return min(CAP, float(np.sqrt(v @ np.linalg.solve(np.eye(6) + spread / (2 * _SYSTEMATIC**2), v))))
+
+
+def relation(a: Lattice, b: Lattice, max_index: int = 3) -> tuple[float, int, np.ndarray]:
+    """The least strain from lattice ``a`` to ``b`` or between one and a sublattice of the other: (d, index, P).
+
+    P (3, 3): (a, b, c) of ``a`` times P lie on the reduced axes of ``b``, with fractions where a is the sublattice.
+    """
+    best = (CAP, 1, np.eye(3))
+    for n in range(1, max_index + 1):
+        for h in _sublattices(n):
+            for reverse in (False, True)[: 1 if n == 1 else 2]:
+                fine, coarse = (a, b) if reverse else (b, a)
+                s = _shortest(h, fine.metric)
+                d, u = strains([Lattice(fine.cell, fine.basis @ s, s.T @ fine.metric @ s), coarse])
+                # coarse U = fine S, both on reduced axes
+                p = s @ np.linalg.inv(u[0, 1]) if reverse else u[0, 1] @ np.linalg.inv(s)
+                if d[0, 1] < best[0]:
+                    best = (float(d[0, 1]), n, a.basis @ p)
+    return best
+
+
+@cache
+def _sublattices(n: int) -> tuple[np.ndarray, ...]:
+    """All sublattices of index n, as upper triangular integer bases (Hermite)."""
+    shapes = [(x, y, n // (x * y)) for x in range(1, n + 1) for y in range(1, n + 1) if n % (x * y) == 0]
+    return tuple(
+        np.array([[x, i, j], [0, y, k], [0, 0, z]], dtype=float)
+        for x, y, z in shapes for i in range(x) for j in range(x) for k in range(y)
+    )  # fmt: skip
+
+
+def gap_cut(joins: np.ndarray) -> float:
+    """The height amid the widest relative gap of a tree, among the upper half of its joins, s = 1 % and :data:`CAP`.
+
+    Where the phases have two members or more on average, the lower half of the joins is within phases.
+    """
+    heights = np.sort(joins[:, 2]) if len(joins) else np.empty(0)
+    lowest = max(_SYSTEMATIC, float(np.median(heights))) if len(heights) else _SYSTEMATIC
+    levels = np.array([lowest, *heights[heights > lowest], CAP])
+    widest = int(np.argmax(np.diff(np.log(levels))))
+    return float(np.sqrt(levels[widest] * levels[widest + 1]))
+
+
+def cluster_cells(
+    cells: Sequence[Cell], centrings: Sequence[str] | None = None, cut: float | None = None, max_index: int = 3
+) -> CellClusters:
+    """Sort cells into lattices. ``cut``: strain at which the tree of average linkage is cut; found where not given.
+
+    A cluster of a tenth of another's size or a single cell joins it when it is a sub- or superlattice of index up to
+    ``max_index`` within the cut: an accident of indexing. Larger ones stay, since real phases are so related (LTA and
+    FAU, by 2).
+    """
+    lattices = [reduce_lattice(c, k) for c, k in zip(cells, centrings or ["P"] * len(cells), strict=True)]
+    distance, bases = strains(lattices)
+    joins = tree(distance)
+    height = gap_cut(joins) if cut is None else cut
+    labels = cut_tree(joins, height)
+    groups = [np.flatnonzero(labels == k) for k in range(1, labels.max() + 1)]
+    heads = [int(g[np.argmin(distance[np.ix_(g, g)].sum(axis=1))]) for g in groups]
+    joined = _accidents(lattices, groups, heads, height, max_index)
+    for small, big in joined.items():
+        labels[groups[small]] = labels[groups[big]][0]
+    labels = by_size(labels)
+    kept = sorted((k for k in range(len(groups)) if k not in joined), key=lambda k: labels[heads[k]])
+    clusters = tuple(
+        _cluster(lattices, bases, np.flatnonzero(labels == labels[heads[k]]), groups[k], heads[k], max_index)
+        for k in kept
+    )
+    return CellClusters(labels, clusters, distance, joins, height)
+
+
+def _accidents(lattices, groups, heads, height: float, max_index: int) -> dict[int, int]:
+    """Which small group is a sub- or superlattice of which large one (nearest first)."""
+    joined: dict[int, int] = {}
+    for small, group in enumerate(groups):
+        large = [k for k, g in enumerate(groups) if len(g) > 1 and len(group) <= max(1, len(g) // 10) and k != small]
+        found = [(relation(lattices[heads[small]], lattices[heads[k]], max_index), k) for k in large if max_index > 1]
+        near = min(((d, k) for (d, n, _), k in found if d < height), default=None)
+        if near is not None and near[1] not in joined:
+            joined[small] = near[1]
+    return joined
+
+
+def _cluster(lattices, bases, members, own, head: int, max_index: int) -> CellCluster:
+    """Every member on the axes of the head, and their mean."""
+    back = np.linalg.inv(lattices[head].basis)
+    operators, index = [], []
+    for j in members:
+        if j == head:
+            p, n = lattices[j].basis, 1
+        elif j in own:
+            u = bases[head, j] if head < j else np.linalg.inv(bases[j, head])
+            p, n = lattices[j].basis @ u, 1
+        else:
+            _, n, p = relation(lattices[j], lattices[head], max_index)
+        operators.append(p @ back)
+        index.append(n)
+    moved = np.array(
+        [lattices[j].cell.replace(covariance=None).reindexed(p).parameters for j, p in zip(members, operators)]
+    )
+    mean, n = moved.mean(axis=0), len(members)
+    spread = np.cov(moved.T) / n if n > 2 else (lattices[head].cell.covariance if n == 1 else None)
+    return CellCluster(tuple(map(int, members)), head, Cell(*mean, covariance=spread), tuple(operators), tuple(index))
