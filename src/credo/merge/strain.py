@@ -149,7 +149,7 @@ def strains(lattices: Sequence[Lattice]) -> tuple[np.ndarray, np.ndarray]:
     distance[i, j] = np.minimum(CAP, np.linalg.norm(0.5 * np.log(np.linalg.eigvalsh(m)), axis=1))
     if any(c is not None for c in spread):
         for a, b in zip(i, j):
-            distance[a, b] = _weighted(lattices, a, b, bases[a, b])
+            distance[a, b] = _weighted(lattices, int(a), int(b), bases[a, b])
     return distance + distance.T, bases
 
 

@@ -1,0 +1,49 @@
+"""``credo cluster``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from credo.app.options import Force, Json, Out
+from credo.app.progress import progress
+from credo.app.show import show
+from credo.pipeline.cluster import ClusterSettings
+from credo.pipeline.cluster import cluster as run_cluster
+from credo.pipeline.output import default_folder
+
+__all__ = ["cluster"]
+
+
+def cluster(
+    paths: Annotated[
+        list[Path],
+        Parameter(help="cells.yaml of edtools, experiment.json, XDS_ASCII.HKL or other files with a cell, or folders."),
+    ],
+    /,
+    *,
+    out: Out = None,
+    json: Json = False,
+    force: Force = False,
+    settings: Annotated[ClusterSettings | None, Parameter(name="*")] = None,
+) -> None:
+    """Cells sorted by their lattice, then data sets by their intensities.
+
+    The number of phases is found. Each member comes with the change of axes to those of its cluster.
+    """
+    folder = out or default_folder("cluster", paths)
+    with progress() as say:
+        report = run_cluster(paths, folder, settings, force, say)
+    show(report, folder, json, _summary)
+
+
+def _summary(report: dict, folder: Path) -> str:
+    lines = [
+        f"{len(report['datasets'])} cells in {report['k']} clusters, cut at {report['metric']} {report['cut']:.3g}"
+    ]
+    for k, part in enumerate(report["clusters"], start=1):
+        cell = " ".join(f"{x:.2f}" for x in part["cell"])
+        lines.append(f"{k:>3}  {len(part['members']):>4} members  {cell}")
+    return "\n".join([*lines, f"all in {folder / 'report.json'}"])
