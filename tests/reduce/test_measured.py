@@ -121,7 +121,6 @@ def test_spots_that_xds_found_index_by_themselves(shared_data):
     assert experiment.crystal.cell.beta == pytest.approx(108.1, abs=0.5)
 
 
-@pytest.mark.xfail(reason="a ring of 284 false spots in the beam's halo, 20 to 30 px out, spoils the search")
 def test_false_spots_in_the_beams_halo_do_not_spoil_indexing(shared_data):
     experiment, _, _ = index(*xds_spots(shared_data, 0.0))
     assert experiment.crystal.cell.volume == pytest.approx(868, rel=0.06)

@@ -58,7 +58,7 @@ def lab_frame(
     distance = (corner @ normal) / (b @ normal)
     if not 0.001 < wavelength < 0.2:
         raise ValueError(f"a wavelength of {wavelength:g} Å is not an electron's (0.001 to 0.2 Å)")
-    if not (1e-3 < distance < 1e9 and min(pixel_mm) > 0):
+    if not (1e-3 < distance < 1e9 and min(pixel_mm) > 0 and max(pixel_mm) < 1e3):
         raise ValueError(f"the beam does not meet the detector (distance {distance:.6g} mm, pixel {pixel_mm} mm)")
     hit = distance * b - corner
     gram = np.array([[1.0, fast @ slow], [fast @ slow, 1.0]])

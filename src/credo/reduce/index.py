@@ -227,11 +227,11 @@ def _choose_setting(
     basis = reduced(np.linalg.inv(placed.fit.ub))
     start = placed.experiment.replace(crystals=(Crystal.from_ub(np.linalg.inv(basis)),))
     nodes = nearest_nodes(start, spots)
-    free, free_table, _ = refine(start, nodes, RefineSettings(max_rounds=6, camera_length="refined"))
+    free, free_table, report = refine(start, nodes, RefineSettings(max_rounds=6, camera_length="refined"))
     if abs(np.log(free.detector.q_per_pixel / q_per_pixel)) > 0.35:
         # no camera length is off by so much: too few spots to tell it
-        free, free_table, _ = refine(start, nodes, RefineSettings(max_rounds=6))
-    cell, free_score = free.crystal.cell, _score(free, spots, settings)
+        free, free_table, report = refine(start, nodes, RefineSettings(max_rounds=6))
+    cell, free_score, free_misfit = free.crystal.cell, _score(free, spots, settings), _misfit(report)
     rows: list[dict] = []
     chosen: tuple[Experiment, Reflections] | None = None
     for setting in settings_of(cell, settings.strain_percent):
@@ -249,8 +249,9 @@ def _choose_setting(
             _count(table),
             _score(trial, spots, settings),
         )
-        # a wrong constraint costs every spot some likelihood, a right one next to nothing
-        if row["score"] > 0.9 * free_score:
+        # a wrong constraint costs every spot some likelihood and widens the residuals; a right one next to nothing
+        wider = row["misfit_px"] / max(free_misfit, 1e-9) - 1
+        if row["score"] > 0.9 * free_score and wider < 0.025 + 2 * setting.constraints / max(row["n_indexed"], 1):
             chosen = trial, table
             row["chosen"] = True
     return *(chosen or (at_scale(free, q_per_pixel), free_table)), rows
