@@ -1,6 +1,6 @@
 """Cells and intensities of mixtures sorted: how often automatically right, and in what time.
 
-    python -m benchmarks.clustering [--seeds 5] [--measured ../shared/data/lta_stw_xds]
+    python -m benchmarks.clustering [--seeds 5 --first 100] [--measured ../shared/data/lta_stw_xds]
 
 Simulated cells: the true one, its axes strained by a symmetric tensor, 1 % (or 2 %) rms in two directions and 6 %
 (10 %) in a third, which is random. Cuts are found by the same rule for all metrics, none is told the number of phases.
@@ -80,11 +80,11 @@ def best_gap(distance: np.ndarray) -> np.ndarray:
     return cut_tree(joins, (h[k] + h[k + 1]) / 2)
 
 
-def simulated(seeds: int) -> None:
+def simulated(seeds: range) -> None:
     for name in MIXTURES:
         for good, bad in ((0.01, 0.06), (0.02, 0.10)):
             rows = []
-            for seed in range(seeds):
+            for seed in seeds:
                 cells, truth = mixture(name, seed, good, bad)
                 other = [
                     agreement(best_gap(cell_distances(cells, m, ordered=True)), truth)
@@ -97,6 +97,17 @@ def simulated(seeds: int) -> None:
                 "worst",
                 np.round(np.min(rows, axis=0), 3),
             )
+
+
+def one_phase(seeds: range) -> None:
+    """How often a pure sample is left in one piece."""
+    for name in MIXTURES:
+        for good, bad in ((0.01, 0.06), (0.02, 0.10)):
+            whole = 0
+            for seed in seeds:
+                cells, truth = mixture(name, seed, good, bad)
+                whole += int(cluster_cells([c for c, t in zip(cells, truth) if t == 0]).labels.max() == 1)
+            print(f"only the first of {name}, {good:.0%}/{bad:.0%}: one cluster in {whole} of {len(seeds)}")
 
 
 def demo() -> None:
@@ -145,10 +156,12 @@ def measured(root: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=100, help="first seed; 0 to 4 served to choose the rule")
     parser.add_argument("--measured", type=Path)
     given = parser.parse_args()
+    simulated(range(given.first, given.first + given.seeds))
+    one_phase(range(given.first, given.first + given.seeds))
     demo()
-    simulated(given.seeds)
     speed()
     if given.measured:
         measured(given.measured)

@@ -17,7 +17,7 @@ MFI, MOR = Cell(20.09, 19.738, 13.142, 90, 90, 90), Cell(18.256, 20.534, 7.542, 
 @pytest.fixture
 def cells(tmp_path):
     scale = [1.0, 1.01, 0.99, 1.02, 1.0]
-    made = [Cell(*(s * np.array(c.lengths)), 90, 90, 90) for c, s in zip([MFI, MFI, MOR, MFI, MOR], scale)]
+    made = [Cell(*np.hstack([s * np.array(c.lengths), c.angles])) for c, s in zip([MFI, MFI, MOR, MFI, MOR], scale)]
     groups = [1, 1, 21, 1, 21]
     records = [CellRecord(f"set {i}", c, c, str(g)) for i, (c, g) in enumerate(zip(made, groups))]
     write_cells_yaml(tmp_path / "cells.yaml", records)

@@ -28,7 +28,7 @@ def test_another_setting_is_no_strain():
 
 
 def test_an_expansion_by_one_percent():
-    bigger = Cell(*(1.01 * np.array(MONOCLINIC.lengths)), *MONOCLINIC.angles)
+    bigger = Cell(*np.hstack([1.01 * np.array(MONOCLINIC.lengths), MONOCLINIC.angles]))
     d, _ = strains([reduce_lattice(MONOCLINIC), reduce_lattice(bigger)])
     assert d[0, 1] == pytest.approx(np.sqrt(3) * np.log(1.01), rel=1e-6) == d[1, 0]
 
