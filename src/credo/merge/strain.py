@@ -230,7 +230,8 @@ def cluster_cells(
     """Sort cells into lattices. ``cut``: strain at which the tree of average linkage is cut; found where not given.
 
     A cluster of a tenth of another's size or a single cell joins it when its middle cell is that of the other, or a
-    sub- or superlattice of it of index up to ``max_index``, within the cut: an accident of indexing. Larger ones stay, since real phases are so related (LTA and
+    sub- or superlattice of it of index up to ``max_index``, within the cut: an accident of
+    indexing. Larger ones stay, since real phases are so related (LTA and
     FAU, by 2).
     """
     lattices = [reduce_lattice(c, k) for c, k in zip(cells, centrings or ["P"] * len(cells), strict=True)]
