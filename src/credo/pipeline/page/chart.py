@@ -17,32 +17,8 @@ SMALL = 38, 6, 22, 22
 
 #: Values of d [Å] that may be written at an axis.
 _ROUND_D = (
-    50,
-    20,
-    10,
-    7,
-    5,
-    4,
-    3,
-    2.5,
-    2,
-    1.7,
-    1.5,
-    1.3,
-    1.2,
-    1.1,
-    1,
-    0.9,
-    0.8,
-    0.7,
-    0.6,
-    0.5,
-    0.45,
-    0.4,
-    0.35,
-    0.3,
-    0.2,
-)
+    50, 20, 10, 7, 5, 4, 3, 2.5, 2, 1.7, 1.5, 1.3, 1.2, 1.1, 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.2,
+)  # fmt: skip
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -59,32 +35,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 def resolution_ticks(low: float, high: float) -> list[tuple[float, str]]:
     """(1/d², label d) for an axis in 1/d² from ``low`` to ``high`` [Å⁻²], not too close to each other."""
     out: list[tuple[float, str]] = []
-    for d in (
-        50,
-        20,
-        10,
-        7,
-        5,
-        4,
-        3,
-        2.5,
-        2,
-        1.7,
-        1.5,
-        1.3,
-        1.2,
-        1.1,
-        1,
-        0.9,
-        0.8,
-        0.7,
-        0.6,
-        0.5,
-        0.45,
-        0.4,
-        0.35,
-        0.3,
-    ):
+    for d in _ROUND_D:
         at = 1 / d**2
         if low <= at <= high and all(abs(at - a) > 0.075 * (high - low) for a, _ in out):
             out.append((at, f"{d:g}"))
