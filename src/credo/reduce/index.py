@@ -227,10 +227,12 @@ def _choose_setting(
     basis = reduced(np.linalg.inv(placed.fit.ub))
     start = placed.experiment.replace(crystals=(Crystal.from_ub(np.linalg.inv(basis)),))
     nodes = nearest_nodes(start, spots)
-    free, free_table, report = refine(start, nodes, RefineSettings(max_rounds=6, camera_length="refined"))
+    rules = RefineSettings(max_rounds=6, camera_length="refined")
+    free, free_table, report = refine(start, nodes, rules)
     if abs(np.log(free.detector.q_per_pixel / q_per_pixel)) > 0.35:
         # no camera length is off by so much: too few spots to tell it
-        free, free_table, report = refine(start, nodes, RefineSettings(max_rounds=6))
+        rules = RefineSettings(max_rounds=6)
+        free, free_table, report = refine(start, nodes, rules)
     cell, free_score, free_misfit = free.crystal.cell, _score(free, spots, settings), _misfit(report)
     rows: list[dict] = []
     chosen: tuple[Experiment, Reflections] | None = None
@@ -240,19 +242,21 @@ def _choose_setting(
         if chosen is not None or setting.chi2 > 40 * max(setting.constraints, 1):
             continue
         crystal = free.crystal.reindexed(setting.transform, centring=setting.centring, laue_group=setting.laue_group)
-        conventional = at_scale(free.replace(crystals=(crystal,)), q_per_pixel)
-        trial, table, report = refine(
-            conventional, nearest_nodes(conventional, free_table), RefineSettings(max_rounds=4)
-        )
+        conventional = free.replace(crystals=(crystal,))
+        rules = rules.model_copy(update={"max_rounds": 4})
+        trial, table, report = refine(conventional, nearest_nodes(conventional, free_table), rules)
         row["misfit_px"], row["n_indexed"], row["score"] = (
             _misfit(report),
             _count(table),
             _score(trial, spots, settings),
         )
-        # a wrong constraint costs every spot some likelihood and widens the residuals; a right one next to nothing
+        # a wrong constraint costs every spot some likelihood, a right one next to nothing; one beyond three esds may
+        # not widen the residuals either
+        within = setting.chi2 < 9 * max(setting.constraints, 1)
         wider = row["misfit_px"] / max(free_misfit, 1e-9) - 1
-        if row["score"] > 0.9 * free_score and wider < 0.025 + 2 * setting.constraints / max(row["n_indexed"], 1):
-            chosen = trial, table
+        as_good = within or wider < 0.025 + 2 * setting.constraints / max(row["n_indexed"], 1)
+        if row["score"] > 0.9 * free_score and as_good:
+            chosen = at_scale(trial, q_per_pixel), table
             row["chosen"] = True
     return *(chosen or (at_scale(free, q_per_pixel), free_table)), rows
 
