@@ -18,3 +18,9 @@ def test_axes_nearly_equal_under_an_ellipse_stay_apart(robustness, seed):
     # a and b differ by 1.8 %, which an ellipse 0.7 % too large would hide
     outcome = robustness.run_credo(robustness.scene("near_tetragonal", seed))
     assert outcome.lattice and outcome.bravais, outcome.note
+
+
+def test_two_short_axes_and_a_long_one_are_not_lost(robustness):
+    # the twenty shortest lattice vectors all lie in the plane of the short axes
+    outcome = robustness.run_credo(robustness.scene("beam_4", 116))
+    assert outcome.lattice and outcome.bravais, outcome.note

@@ -163,11 +163,25 @@ def candidate_bases(vectors: np.ndarray, shortest: int = 20, most: int = 60) -> 
         if len(vectors) < 3:
             break
         v = vectors[vectors[:, 3] > limit * vectors[:, 3].max()]
-        v = v[np.argsort(np.sum(v[:, :3] ** 2, axis=1), kind="stable")[:shortest]]
-        for basis in _triples(v, most // 3):
+        v = v[np.argsort(np.sum(v[:, :3] ** 2, axis=1), kind="stable")]
+        for basis in _triples(_spanning(v, shortest), most // 3):
             if not bases or np.abs(np.array(bases) - basis).max(axis=(1, 2)).min() > 0.2:
                 bases.append(basis)
     return bases
+
+
+def _spanning(v: np.ndarray, shortest: int, others: int = 5) -> np.ndarray:
+    """The shortest vectors (k, 4) of those given by length, and ``others`` out of their plane where nearly all lie in
+    one: two short axes and a long one have many combinations shorter than the long axis."""
+    first = v[:shortest]
+    unit = first[:, :3] / np.linalg.norm(first[:, :3], axis=1, keepdims=True)
+    across = np.cross(unit[0], unit)
+    best = int(np.argmax(np.linalg.norm(across, axis=1)))
+    normal = across[best] / max(float(np.linalg.norm(across[best])), 1e-9)
+    out = np.abs(v[:, :3] @ normal) > 0.08 * np.linalg.norm(v[:, :3], axis=1)
+    if np.count_nonzero(out[:shortest]) >= 3:
+        return first
+    return np.concatenate([first, v[shortest:][out[shortest:]][:others]])
 
 
 def _triples(v: np.ndarray, most: int) -> list[np.ndarray]:
