@@ -26,8 +26,8 @@ def scale_factors(p, knot, part, s2):
 def robust_means(start, k, intensity, sigma, a, b, nu, mean, rounds):
     """Weights w (n,) = u/σ'² and relative reliability u (n,); ``mean`` (m,) is improved in place.
 
-    σ'² = a² (σ² + (b k Ī)²), b (m,), is on the scale of the observation: it depends on the mean and not on the observation, so
-    that what happens to be weak does not count more. u = (ν + 1)/(ν + z²), Student's t.
+    σ'² = a² (σ² + (b k Ī)²), b (m,), is on the scale of the observation. It depends on the mean and not on the
+    observation, so that what happens to be weak does not count more. u = (ν + 1)/(ν + z²), Student's t.
     """
     n = len(k)
     w, u = np.empty(n), np.empty(n)

@@ -288,7 +288,9 @@ def _knots(data: Pool, order: np.ndarray, spacing: float) -> tuple[Knots, np.nda
     low, high = np.full(data.count, np.inf), np.full(data.count, -np.inf)
     np.minimum.at(low, data.dataset, data.phi)
     np.maximum.at(high, data.dataset, data.phi)
-    span = np.where(np.isfinite(low), high - low, 0.0)
+    empty = ~np.isfinite(low)
+    low[empty], high[empty] = 0.0, 0.0
+    span = high - low
     pieces = np.where(span > 0.5 * spacing, np.ceil(span / spacing), 0).astype(int)
     first = np.concatenate([[0], np.cumsum(pieces + 1)])
     angle = np.concatenate(
@@ -297,7 +299,7 @@ def _knots(data: Pool, order: np.ndarray, spacing: float) -> tuple[Knots, np.nda
     d = data.dataset[order]
     x = np.where(pieces[d] > 0, (data.phi[order] - low[d]) / np.maximum(span[d], 1e-9) * pieces[d], 0.0)
     whole = np.clip(np.floor(x), 0, np.maximum(pieces[d] - 1, 0)).astype(np.int64)
-    return Knots(first, np.nan_to_num(angle)), first[:-1][d] + whole, np.clip(x - whole, 0, 1)
+    return Knots(first, angle), first[:-1][d] + whole, np.clip(x - whole, 0, 1)
 
 
 def _priors(knots: Knots, settings: ScalingSettings) -> list[tuple[np.ndarray, np.ndarray]]:

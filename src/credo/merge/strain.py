@@ -42,6 +42,11 @@ class Lattice:
     basis: np.ndarray
     metric: np.ndarray
 
+    @property
+    def inverse(self) -> np.ndarray:
+        """O⁻¹ (3, 3), upper triangular, of G = OᵀO [Å⁻¹]."""
+        return np.linalg.inv(np.linalg.cholesky(self.metric)).T
+
 
 @dataclass(frozen=True)
 class CellCluster:
@@ -92,95 +97,42 @@ def _shortest(p: np.ndarray, g: np.ndarray) -> np.ndarray:
     return p if np.sign(np.linalg.det(p)) == hand else -p
 
 
+_VECTORS = np.array([v for v in itertools.product((-1, 0, 1), repeat=3) if any(v)])
+
+
 @cache
-def _unimodular() -> np.ndarray:
-    """All U (t, 3, 3) with entries −1, 0, 1 and determinant 1."""
-    vectors = np.array([v for v in itertools.product((-1, 0, 1), repeat=3) if any(v)])
-    triples = vectors[np.array(list(itertools.permutations(range(26), 3)))].transpose(0, 2, 1)
-    cross = np.cross(triples[:, :, 0], triples[:, :, 1])
-    return triples[np.einsum("ti,ti->t", cross, triples[:, :, 2]) == 1].astype(float)
+def _unimodular() -> tuple[np.ndarray, np.ndarray]:
+    """All U (t, 3, 3) with entries −1, 0, 1 and determinant 1, and which of the 26 vectors are the columns (t, 3)."""
+    triples = np.array(list(itertools.permutations(range(26), 3)))
+    v = _VECTORS[triples]
+    keep = np.einsum("ti,ti->t", np.cross(v[:, 0], v[:, 1]), v[:, 2]) == 1
+    return v[keep].transpose(0, 2, 1).astype(float), triples[keep]
 
 
-def _aliases(metric: np.ndarray) -> np.ndarray:
-    """Those U (k, 3, 3) that lead to nearly reduced bases of a reduced metric G."""
-    u = _unimodular()
-    sizes = np.sort(np.einsum("tij,ik,tkj->tj", u, metric, u, optimize=True), axis=1)
-    return u[np.all(sizes <= _LONGER**2 * np.diag(metric), axis=1)]
-
-
-def _pairs(lattices: Sequence[Lattice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Size of the strain (n, n), which alias it belongs to (n, n), for i < j, and all aliases (t, 3, 3)."""
-    n = len(lattices)
-    found = [_aliases(x.metric) for x in lattices]
-    start = np.cumsum([0, *(len(u) for u in found)])
-    u = np.concatenate(found)
-    g = np.concatenate([a.transpose(0, 2, 1) @ x.metric @ a for a, x in zip(found, lattices)])
-    inverse = np.array([_inverse(x.metric) for x in lattices])
-    distance, best = np.zeros((n, n)), np.full((n, n), -1)
-    least_strained(inverse, np.ascontiguousarray(g), start, CAP, distance, best)
-    return distance, best, u
-
-
-def _inverse(metric: np.ndarray) -> np.ndarray:
-    """O⁻¹ (3, 3), upper triangular, of G = OᵀO."""
-    return np.linalg.inv(np.linalg.cholesky(metric)).T
-
-
-def _log_strain(lattice: Lattice, metric: np.ndarray) -> np.ndarray:
-    """ε (3, 3) = ½ ln(O⁻ᵀ G O⁻¹) in the Cartesian frame of a lattice."""
-    o = _inverse(lattice.metric)
-    values, vectors = np.linalg.eigh(o.T @ metric @ o)
-    return (vectors * (0.5 * np.log(values))) @ vectors.T
+def aliases(metric: np.ndarray, longer: float = _LONGER) -> np.ndarray:
+    """Those U (k, 3, 3) that lead to nearly reduced bases of a reduced metric G, the first axis growing."""
+    u, columns = _unimodular()
+    sizes = np.einsum("vi,ij,vj->v", _VECTORS, metric, _VECTORS)[columns]
+    low, middle, high = longer**2 * np.sort(np.diag(metric))
+    inside = np.flatnonzero(np.all(sizes <= high, axis=1))
+    ordered = np.sort(sizes[inside], axis=1)
+    inside = inside[(ordered[:, 0] <= low) & (ordered[:, 1] <= middle)]
+    return u[inside[np.argsort(sizes[inside, 0], kind="stable")]]
 
 
 def strains(lattices: Sequence[Lattice]) -> tuple[np.ndarray, np.ndarray]:
-    """Distances d (n, n) and bases U (n, n, 3, 3): (reduced axes of j) U lie on the reduced axes of i, i < j.
+    """Distances d (n, n) and bases U (n, n, 3, 3) int8: (reduced axes of j) U lie on the reduced axes of i, i < j.
 
-    d = ‖½ ln(O_i⁻ᵀ UᵀG_jU O_i⁻¹)‖, no unit, at most :data:`CAP`. With covariances, d² = εᵀ [1 + (C_i + C_j)/2s²]⁻¹ ε,
-    s = 1 %: a strain that the uncertainties account for counts less.
+    d = ‖½ ln(O_i⁻ᵀ UᵀG_jU O_i⁻¹)‖, no unit, at most :data:`CAP`, where there is no U and the identity stands.
     """
-    distance, best, u = _pairs(lattices)
-    bases = np.where((best >= 0)[..., None, None], u[best], np.eye(3))
-    spread = [_strain_covariance(x) for x in lattices]
-    i, j = np.nonzero(best >= 0)
-    o = np.array([_inverse(x.metric) for x in lattices])
-    g = np.array([x.metric for x in lattices])
-    m = o[i].transpose(0, 2, 1) @ bases[i, j].transpose(0, 2, 1) @ g[j] @ bases[i, j] @ o[i]
-    distance[i, j] = np.minimum(CAP, np.linalg.norm(0.5 * np.log(np.linalg.eigvalsh(m)), axis=1))
-    if any(c is not None for c in spread):
-        for a, b in zip(i, j):
-            distance[a, b] = _weighted(lattices, int(a), int(b), bases[a, b])
-    return distance + distance.T, bases
-
-
-_ROWS, _COLUMNS = np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1])
-
-
-def _kelvin(e: np.ndarray) -> np.ndarray:
-    """Six numbers (..., 6) of a symmetric tensor, of the same norm."""
-    return e[..., _ROWS, _COLUMNS] * np.array([1, 1, 1, 2, 2, 2]) ** 0.5
-
-
-def _strain_covariance(lattice: Lattice, u: np.ndarray | None = None, frame: Lattice | None = None):
-    """(6, 6) covariance of the strain of a lattice on its basis U, in the Cartesian frame of another."""
-    cell = lattice.cell
-    if cell.covariance is None:
-        return None
-    o = _inverse((frame or lattice).metric)
-    p = lattice.basis @ (np.eye(3) if u is None else u) @ o
-    x = np.array(cell.parameters)
-    steps = 1e-4 * np.maximum(np.abs(x), 1)
-    columns = [(Cell(*(x + d)).metric - Cell(*(x - d)).metric) / (2 * h) for h, d in zip(steps, np.diag(steps))]
-    j = _kelvin(0.5 * np.array([p.T @ c @ p for c in columns])).T
-    return j @ cell.covariance @ j.T
-
-
-def _weighted(lattices: Sequence[Lattice], i: int, j: int, u: np.ndarray) -> float:
-    v = _kelvin(_log_strain(lattices[i], u.T @ lattices[j].metric @ u))
-    spread = np.zeros((6, 6))
-    for part in (_strain_covariance(lattices[i]), _strain_covariance(lattices[j], u, lattices[i])):
-        spread += 0.0 if part is None else part
-    return min(CAP, float(np.sqrt(v @ np.linalg.solve(np.eye(6) + spread / (2 * _SYSTEMATIC**2), v))))
+    n = len(lattices)
+    found = [aliases(x.metric) for x in lattices]
+    start = np.cumsum([0, *(len(u) for u in found)])
+    g = np.concatenate([a.transpose(0, 2, 1) @ x.metric @ a for a, x in zip(found, lattices)])
+    distance, best = np.zeros((n, n)), np.full((n, n), -1)
+    least_strained(np.array([x.inverse for x in lattices]), g, start, CAP, distance, best)
+    u = np.concatenate([*found, np.eye(3)[None]]).astype(np.int8)
+    return distance + distance.T, u[best]
 
 
 def relation(a: Lattice, b: Lattice, max_index: int = 3) -> tuple[float, int, np.ndarray]:
