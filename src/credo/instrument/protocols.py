@@ -6,8 +6,9 @@ plans: ``safety.Guard`` stands before it and is the only caller. All methods but
 ``Microscope.halt`` are called from one thread (the one that opened the driver); a camera is called from one
 thread of its own, possibly at the same time.
 
-Units everywhere: stage nm and degrees, degrees per second, seconds, camera length in mm, high tension in V, pixels in µm. Settings
-of lenses and deflectors keep the vendor's unit (raw 0..65535 at JEOL, m or rad at Thermo Fisher), named in ``unit``.
+Units everywhere: stage nm and degrees, degrees per second, seconds, camera length in mm, high tension in V, pixels
+in µm. Settings of lenses and deflectors keep the vendor's unit (raw 0..65535 at JEOL, m or rad at Thermo Fisher),
+named in ``unit``.
 """
 
 from __future__ import annotations
