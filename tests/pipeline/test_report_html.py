@@ -137,7 +137,7 @@ def test_hostile_names_stay_text(small_run):
     text.encode("utf-8")
     outline = Outline(text)
     tags = [t for t, _ in outline.elements]
-    assert tags.count("script") == 3, "two scripts of ours and the data of the lattice"
+    assert tags.count("script") == 4, "three scripts of ours and the data of the lattice"
     assert "img" not in tags
     assert not any(k.startswith("on") for _, a in outline.elements for k in a)
     assert "<script>alert(1)</script>" in outline.text

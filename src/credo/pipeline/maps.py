@@ -11,7 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.io.reflection_files import read_any
+from credo.io.text import write_text
 from credo.pipeline.output import Output, fingerprint, run_command
+from credo.pipeline.page.maps import map_page
 from credo.solve.fourier import Peak, fourier_map, peak_list, write_ccp4
 from credo.solve.refine.data import Merge
 from credo.solve.refine.model import Model
@@ -41,7 +43,7 @@ def fourier(
     force: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """``credo map``: observed.ccp4, difference.ccp4, double.ccp4 (2Fo − Fc) and peaks in report.json."""
+    """``credo map``: observed.ccp4, difference.ccp4, double.ccp4 (2Fo − Fc), report.html, and peaks in report.json."""
     model, reflections, settings = Path(model), Path(reflections), settings or MapSettings()
     inputs = [model, reflections]
     output = Output(out, "map", fingerprint([p for p in inputs if p.exists()], settings), inputs)
@@ -57,7 +59,7 @@ def fourier(
         for kind, rho in maps.items():
             write_ccp4(folder / f"{kind}.ccp4", rho, refined.structure)
         difference = maps["difference"]
-        return {
+        numbers = {
             "r1_obs": refined.agreement.r1, "space_group": refined.structure.space_group,
             "cell": list(refined.structure.cell.parameters), "grid": list(difference.shape),
             "residual_max": float(difference.max()), "residual_min": float(difference.min()),
@@ -66,6 +68,8 @@ def fourier(
             "difference_peaks": [_peak(p) for p in peak_list(difference, refined.structure, settings.peaks)],
             "warnings": list(done.prepared.notes),
         }  # fmt: skip
+        write_text(folder / "report.html", map_page(maps, refined.structure, numbers, model.stem))
+        return numbers
 
     return run_command(output, work, force)
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from credo import __version__
 from credo.io.atomic import atomic_write
 from credo.pipeline.page.cuts import cuts_section
+from credo.pipeline.page.document import Part, document
 from credo.pipeline.page.every_number import numbers_section
 from credo.pipeline.page.geometry import geometry_section
-from credo.pipeline.page.markup import esc
 from credo.pipeline.page.pattern import pattern_section
 from credo.pipeline.page.rocking import rocking_section
 from credo.pipeline.page.scan import scan_section
 from credo.pipeline.page.shells import shells_section
-from credo.pipeline.page.summary import headline, warnings
+from credo.pipeline.page.summary import headline
 from credo.pipeline.page.symmetry import symmetry_section
 from credo.pipeline.page.wilson import wilson_section
 
@@ -44,8 +42,6 @@ _COMMON_NAMES = {
     "imported", "indexed", "refined", "integrated", "scaled", "experiment",
 }  # fmt: skip
 
-_PARTS = ("page.css", "drawing.css", "page.js", "lattice.js")
-
 
 def write_page(path: Path, found: Processed) -> None:
     """Write ``page(found)`` to ``path``, whole or not at all."""
@@ -56,22 +52,9 @@ def write_page(path: Path, found: Processed) -> None:
 
 def page(found: Processed) -> str:
     """The HTML of everything in ``found``; what a run did not come to is left out."""
-    made = [(key, name, make(found)) for key, name, make in _SECTIONS]
-    made = [m for m in made if m[2]]
-    links = "".join(f'<a href="#{key}">{esc(name)}</a>' for key, name, _ in made)
-    title = _title(found)
-    part = files("credo.pipeline.page")
-    style, drawing, script, lattice = (part.joinpath(f).read_text("utf-8") for f in _PARTS)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{esc(title)} – credo</title><style>{style}</style><style id="drawing-style">{drawing}</style></head>\n'
-        f'<body><a class="skip" href="#main">To the results</a><header><h1>{esc(title)}</h1>'
-        f'<p class="source">{esc(found.experiment.source)}</p></header>\n<nav aria-label="Sections">{links}</nav>\n'
-        f'<main id="main"><section class="headline" aria-label="Summary">{warnings(found)}{headline(found)}</section>\n'
-        + "\n".join(m[2] for m in made)
-        + f"</main><footer>credo {esc(__version__)}</footer>\n"
-        f"<script>{script}</script><script>{lattice}</script></body></html>\n"
+    parts = [Part(key, name, make(found)) for key, name, make in _SECTIONS]
+    return document(
+        _title(found), headline(found), parts, found.experiment.source, found.report.warnings, ("turn.js", "lattice.js")
     )
 
 

@@ -200,9 +200,10 @@ def solve_file(
         data = read_reflections(path, settings)
         found, laue = solve_data(data, settings, progress)
         numbers = _numbers(found, laue, data)
+        best = None
         if found.best is not None and found.best.structure.atoms:
-            write_structure(folder, found.best.structure, data, path.stem)
-        write_text(folder / "report.html", solution_page(found, numbers, path.stem))
+            best = write_structure(folder, found.best.structure, data, path.stem)
+        write_text(folder / "report.html", solution_page(found, numbers, path.stem, best))
         return numbers
 
     return run_command(output, work, force)
@@ -242,8 +243,11 @@ def _numbers(found: Solution, laue: str, data: ReflectionSet) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_structure(folder: Path, structure: Structure, data: ReflectionSet, name: str) -> None:
-    """A solved structure, refined isotropically to convergence where that works, in every format."""
+def write_structure(folder: Path, structure: Structure, data: ReflectionSet, name: str) -> tuple[Structure, np.ndarray]:
+    """A solved structure, refined isotropically to convergence where that works, in every format.
+
+    Returns what was written: the structure, and its map of Fo (nx, ny, nz).
+    """
     structure = structure.replace(name=name)
     group = gemmi.SpaceGroup(structure.space_group)
     merged = merge_equivalents(data.hkl, data.intensity, data.sigma, group, data.cell)
@@ -260,4 +264,6 @@ def write_structure(folder: Path, structure: Structure, data: ReflectionSet, nam
     write_text(folder / "structure.res", res)
     write_text(folder / "structure.cif", structure_cif(refined, CifExtras(data.wavelength, merged, res=res), name))
     fit = fit_structure(refined.structure, observed, data.wavelength, LeastSquaresSettings(cycles=0))
-    write_ccp4(folder / "observed.ccp4", fourier_map(refined.structure, fit, observed, "observed"), refined.structure)
+    seen = fourier_map(refined.structure, fit, observed, "observed")
+    write_ccp4(folder / "observed.ccp4", seen, refined.structure)
+    return refined.structure, seen

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from credo.model import Experiment, Reflections
-from credo.pipeline.page.markup import figure
+from credo.pipeline.page.markup import data_block, figure
 from credo.pipeline.page.reciprocal import spot_vectors
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def lattice_figure(found: Processed) -> str:
     canvas = (
         f'<div class="lattice"><div class="tools">{buttons}</div>'
         f'<canvas width="1000" height="1000" tabindex="0" role="img" aria-label="{label}"></canvas>'
-        f'<script type="application/json">{json.dumps(data)}</script></div>'
+        f"{data_block(data)}</div>"
     )
     colours = '<span class="key c1">●</span> indexed, <span class="key c2">●</span> not indexed'
     if len(experiment.crystals) > 1:

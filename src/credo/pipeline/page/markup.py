@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 from urllib.parse import quote
 
-__all__ = ["csv_link", "esc", "figure", "key_values", "label", "section", "table"]
+__all__ = ["csv_link", "data_block", "esc", "figure", "key_values", "label", "section", "table"]
 
 
 def esc(text: object) -> str:
     """Text that may hold anything (file names do), safe between tags and inside quoted attributes."""
     clean = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return escape(clean.encode("utf-8", "replace").decode("utf-8"), quote=True)
+
+
+def data_block(data: Any) -> str:
+    """Data for a script of the page, as JSON in which no text can end the block."""
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json">{text}</script>'
 
 
 def label(text: object) -> str:

@@ -1,15 +1,15 @@
-"""The page of a refinement: agreement, Fo against Fc, residuals, worst reflections, atoms, bonds, map peaks."""
+"""The page of a refinement: structure, Fo against Fc, residuals, map, worst reflections, atoms, bonds."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import numpy as np
 
-from credo import __version__
 from credo.io.cif import with_esd
 from credo.pipeline.page.chart import Chart, resolution_ticks
+from credo.pipeline.page.document import Part, document
+from credo.pipeline.page.map_section import map_section
 from credo.pipeline.page.markup import esc, figure, key_values, section, table
+from credo.pipeline.page.structure3d import structure_section
 from credo.solve.refine.contents import contents_of
 from credo.solve.refine.geometry import angle_list, bond_list, without_hydrogens
 from credo.solve.refine.result import outliers
@@ -17,29 +17,20 @@ from credo.solve.refine.run import Refinement
 
 __all__ = ["refinement_page"]
 
+_SCRIPTS = ("turn.js", "structure.js", "fourier.js")
+
 
 def refinement_page(done: Refinement, name: str) -> str:
     """One self-contained HTML file."""
-    part = files("credo.pipeline.page")
-    style, drawing, script = (part.joinpath(f).read_text("utf-8") for f in ("page.css", "drawing.css", "page.js"))
+    structure = done.refined.structure
     parts = [
-        ("fit", "Fit", _fit(done)), ("disagreement", "Worst reflections", _worst(done)),
-        ("atoms", "Atoms", _atoms(done)), ("bonds", "Bonds and angles", _bonds(done)),
-        ("restraints", "Restraints", _restraints(done)), ("peaks", "Difference map", _peaks(done)),
+        Part("structure", "Structure", structure_section(structure)), Part("fit", "Fit", _fit(done)),
+        Part("map", "Difference map", map_section({"Fo − Fc": done.difference}, structure, title="Difference map")),
+        Part("peaks", "Peaks", _peaks(done)), Part("disagreement", "Worst reflections", _worst(done)),
+        Part("atoms", "Atoms", _atoms(done)), Part("bonds", "Bonds and angles", _bonds(done)),
+        Part("restraints", "Restraints", _restraints(done)),
     ]  # fmt: skip
-    parts = [p for p in parts if p[2]]
-    links = "".join(f'<a href="#{key}">{esc(title)}</a>' for key, title, _ in parts)
-    notes = "".join(f'<p class="warning">{esc(n)}</p>' for n in done.notes)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>Refinement of {esc(name)} – credo</title><style>{style}</style>'
-        f'<style id="drawing-style">{drawing}</style></head>\n<body>'
-        f"<header><h1>Refinement of {esc(name)}</h1></header>\n"
-        f'<nav aria-label="Sections">{links}</nav>\n<main id="main"><section class="headline">{notes}{_headline(done)}'
-        f"</section>\n" + "\n".join(p[2] for p in parts)
-        + f"</main><footer>credo {esc(__version__)}</footer>\n<script>{script}</script></body></html>\n"
-    )  # fmt: skip
+    return document(f"Refinement of {name}", _headline(done), parts, "", done.notes, _SCRIPTS)
 
 
 def _headline(done: Refinement) -> str:
@@ -73,7 +64,7 @@ def _fit(done: Refinement) -> str:
     chart.line(np.array([0, top]), np.array([0, top]), "quiet", "", "dashed")
     chart.dots(fc[~strong], fo[~strong], "quiet", "I < 2σ", 1.4).dots(fc[strong], fo[strong], "c1", "I > 2σ", 1.8)
     first = figure("fo-fc", chart.svg("Fo against Fc", f"{len(fo)} reflections"), "Observed and calculated amplitudes.")
-    return section("fit", "Fit", f'<div class="pair">{first}{_by_resolution(done, fo, fc)}</div>{_normal_plot(done)}')
+    return section("fit", "Fit", f'<div class="three">{first}{_by_resolution(done, fo, fc)}{_normal_plot(done)}</div>')
 
 
 def _by_resolution(done: Refinement, fo: np.ndarray, fc: np.ndarray) -> str:
@@ -85,7 +76,7 @@ def _by_resolution(done: Refinement, fo: np.ndarray, fc: np.ndarray) -> str:
     k = np.array([fo[s].sum() / max(fc[s].sum(), 1e-12) for s in shells])
     span = (0.0, float(q2.max()) * 1.02)
     chart = Chart(
-        span, (0, max(1.25, float(r.max()) * 1.1)), "d [Å]", "R1, ΣFo/ΣFc", (480, 400), resolution_ticks(*span)
+        span, (0, max(1.25, float(r.max()) * 1.1)), "d [Å]", "R1, ΣFo/ΣFc", (420, 400), resolution_ticks(*span)
     )
     chart.line(x, r, "c2", "R1").dots(x, r, "c2", radius=3).line(x, k, "c1", "ΣFo/ΣFc").rule(y=1.0)
     return figure("by-resolution", chart.svg("Agreement with resolution", "R1 and the scale in shells"),
@@ -100,7 +91,7 @@ def _normal_plot(done: Refinement) -> str:
     error = np.sort(np.sqrt(refined.weights) * (refined.data.f2 - refined.k * refined.y))
     expected = norm.ppf((np.arange(len(error)) + 0.5) / len(error))
     reach = float(min(max(abs(error[0]), abs(error[-1])), 8)) * 1.05
-    chart = Chart((-4, 4), (-reach, reach), "expected", "(Fo² − Fc²)/esd", (420, 320))
+    chart = Chart((-4, 4), (-reach, reach), "expected", "(Fo² − Fc²)/esd", (420, 400))
     chart.line(np.array([-4, 4]), np.array([-4, 4]), "quiet", "", "dashed").dots(expected, error, "c1", radius=1.5)
     return figure("normal", chart.svg("Normal probability plot", "sorted residuals"),
                   "Residuals as they would lie on the line if errors were normal and the weights right.")  # fmt: skip
@@ -159,4 +150,4 @@ def _peaks(done: Refinement) -> str:
         for n, p in enumerate(done.peaks, 1)
     ]
     head = ("Peak", "x", "y", "z", "height [Å⁻²]", "σ of the map", "nearest atom [Å]")
-    return section("peaks", "Difference map", table("peaks", "Highest peaks of Fo − Fc", head, rows))
+    return section("peaks", "Peaks", table("peaks", "Highest peaks of Fo − Fc", head, rows))

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
-from credo import __version__
-from credo.pipeline.page.markup import esc, key_values, section, table
+import numpy as np
+
+from credo.model import Structure
+from credo.pipeline.page.chart import Chart
+from credo.pipeline.page.document import Part, document
+from credo.pipeline.page.map_section import map_section
+from credo.pipeline.page.markup import esc, figure, key_values, section, table
+from credo.pipeline.page.structure3d import structure_section
 from credo.solve.solve import Solution
 
 __all__ = ["solution_page"]
 
 
-def solution_page(found: Solution, numbers: dict[str, Any], name: str) -> str:
-    """One self-contained HTML page."""
-    style = files("credo.pipeline.page").joinpath("page.css").read_text("utf-8")
+def solution_page(
+    found: Solution, numbers: dict[str, Any], name: str, best: tuple[Structure, np.ndarray] | None = None
+) -> str:
+    """One self-contained HTML page; ``best``: the best structure, refined, and its map of Fo (nx, ny, nz)."""
     title = f"{name}: " + (f"solved in {numbers['space_group']}" if found.solved else "not solved")
-    body = _summary(found, numbers) + _groups(found) + _trials(found) + _atoms(numbers)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{esc(title)} – credo</title><style>{style}</style></head>\n"
-        f'<body><header><h1>{esc(title)}</h1></header>\n<main id="main">{body}</main>'
-        f"<footer>credo {esc(__version__)}</footer></body></html>\n"
+    parts = [
+        Part("structure", "Structure", structure_section(best[0]) if best else ""),
+        Part("map", "Map", map_section({"Fo": best[1]}, best[0]) if best else ""),
+        Part("groups", "Space groups considered", _groups(found)), Part("trials", "Trials", _trials(found)),
+        Part("atoms", "Atoms", _atoms(numbers)),
+    ]  # fmt: skip
+    return document(
+        title, _summary(found, numbers), parts, "", numbers["warnings"], ("turn.js", "structure.js", "fourier.js")
     )
 
 
@@ -37,8 +45,7 @@ def _summary(found: Solution, numbers: dict[str, Any]) -> str:
         ("Trials", f"{numbers['trials']} in {numbers['cpu_seconds']:.1f} CPU seconds, to {found.d_min:.2f} Å"),
         ("Why", esc("; ".join(found.reasons))),
     ]
-    notes = "".join(f"<li>{esc(w)}</li>" for w in numbers["warnings"])
-    return section("summary", "Result", key_values(rows), f"<ul>{notes}</ul>" if notes else "")
+    return key_values(rows)
 
 
 def _groups(found: Solution) -> str:
@@ -63,9 +70,15 @@ def _groups(found: Solution) -> str:
 
 
 def _trials(found: Solution) -> str:
-    rows = [(str(n + 1), _number(m, 3)) for n, m in enumerate(found.merits)]
-    head = ("Trial", "Merit")
-    return section("trials", "Trials", table("trials", "Merit of every P1 trial", head, rows))
+    """Every trial's merit, in order: a success stands above the crowd."""
+    merits = np.array([m for m in found.merits if np.isfinite(m)])
+    if len(merits) < 2:
+        return ""
+    x = np.arange(1, len(merits) + 1)
+    low, high = float(min(merits.min(), 0)), float(merits.max()) * 1.05
+    chart = Chart((0, len(merits) + 1), (low, high), "trial", "merit", (640, 240)).dots(x, merits, "c1", radius=3)
+    picture = figure("trials", chart.svg("Merit of every trial", f"{len(merits)} trials"), "Merit of every P1 trial.")
+    return section("trials", "Trials", f'<div class="uneven">{picture}</div>')
 
 
 def _atoms(numbers: dict[str, Any]) -> str:

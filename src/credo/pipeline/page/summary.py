@@ -1,4 +1,4 @@
-"""What matters first: the cell with its uncertainties, the lattice, the Laue group, how good the data are; warnings."""
+"""What matters first: the cell with its uncertainties, the lattice, the Laue group, how good the data are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from credo.pipeline.page.numbers import fixed, percent, short, symbol, with_esd
 if TYPE_CHECKING:
     from credo.pipeline.process import Processed
 
-__all__ = ["headline", "lattice_name", "volume_esd", "warnings"]
+__all__ = ["headline", "lattice_name", "volume_esd"]
 
 _SYSTEMS = {
     "-1": "triclinic", "2/m": "monoclinic", "mmm": "orthorhombic", "4/m": "tetragonal", "4/mmm": "tetragonal",
@@ -118,20 +118,3 @@ def _constant(value: float, esd: float | None, unit: str) -> str:
     if unit == "°" and not esd and abs(value - round(value)) < 1e-6:
         return f"{round(value)}°"
     return with_esd(value, esd) + ("°" if unit == "°" else " Å")
-
-
-def warnings(found: Processed) -> str:
-    """Sentences that a user must see before the numbers."""
-    sentences = found.report.warnings
-    if not sentences:
-        return '<p class="calm">No warnings.</p>'
-    items = "".join(f"<li>{esc(_sentence(s))}</li>" for s in sentences)
-    count = "One warning" if len(sentences) == 1 else f"{len(sentences)} warnings"
-    return f'<div class="warnings" role="note"><h2>{count}</h2><ul>{items}</ul></div>'
-
-
-def _sentence(text: str) -> str:
-    """Without the stage's name in front, with a capital."""
-    head, _, rest = text.partition(": ")
-    text = rest if rest and head in ("refine", "index", "integrate", "scale", "missets") else text
-    return text[:1].upper() + text[1:]
