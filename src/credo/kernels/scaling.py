@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["apply_normal", "gradient", "own_blocks", "robust_means", "scale_factors"]
+__all__ = ["apply_normal", "gradient", "group_medians", "own_blocks", "robust_means", "scale_factors"]
 
 
 @njit(cache=True)
@@ -111,3 +111,22 @@ def own_blocks(start, k, w, mean, knot, part, s2, dataset, first, blocks):
             for x in range(4):
                 for y in range(4):
                     blocks[d, at[x], at[y]] += f * c[x] * c[y]
+
+
+@njit(cache=True)
+def group_medians(values, of, n):
+    """The median (n,) of the values of each group ``of``; 0 for empty groups."""
+    begin = np.zeros(n + 1, dtype=np.int64)
+    for g in of:
+        begin[g + 1] += 1
+    for g in range(n):
+        begin[g + 1] += begin[g]
+    place, sorted_values = begin[:-1].copy(), np.empty(len(values))
+    for i in range(len(values)):
+        sorted_values[place[of[i]]] = values[i]
+        place[of[i]] += 1
+    out = np.zeros(n)
+    for g in range(n):
+        if begin[g + 1] > begin[g]:
+            out[g] = np.median(sorted_values[begin[g] : begin[g + 1]])
+    return out

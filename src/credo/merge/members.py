@@ -81,9 +81,10 @@ def scale_members(
     for d, first in same_data(data).items():
         members[d] = replace(members[d], kept=False, reason=f"holds the same observations as {names[first]}")
     _without_contact(data, laue_group, members)
+    scaled = None
     while True:
         kept = _kept(data, members)
-        scaled = scale_sets(kept, cell, laue_group, settings)
+        scaled = scale_sets(kept, cell, laue_group, settings, scaled)
         judged = judge(kept, scaled, cell, least)
         foreign = sorted((d for d, m in judged.items() if not m.kept), key=lambda d: judged[d].posterior)
         for d, m in judged.items():

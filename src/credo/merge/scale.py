@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.kernels.scaling import apply_normal, gradient, own_blocks, robust_means, scale_factors
+from credo.kernels.scaling import apply_normal, gradient, group_medians, own_blocks, robust_means, scale_factors
 from credo.merge.error_model import NU, ErrorModel, fit_error_model
 from credo.model import CannotDo, Cell, Reflections
 from credo.physics.symmetry import laue_rotations, unique_reflections
@@ -108,22 +108,26 @@ class Scaled:
         return self.z2 > 25
 
 
-def scale_sets(data: Pool, cell: Cell, laue_group: str, settings: ScalingSettings | None = None) -> Scaled:
+def scale_sets(
+    data: Pool, cell: Cell, laue_group: str, settings: ScalingSettings | None = None, near: Scaled | None = None
+) -> Scaled:
     """Divide by K(φ) exp(−2 B(φ) s²), s = 1/2d, of each set so that equivalents agree; means, sigmas and outliers.
 
     Minimises Σ u (I − k Ī)²/σ'² with the means Ī eliminated: Gauss-Newton, each step solved by conjugate gradients
     preconditioned by the blocks of single sets. u are Student weights. σ'² = a_d² a² (σ² + (b k Ī)²). ln K and B are
     linear between knots and change from knot to knot by a random walk, so that wedges with few equivalents stay smooth.
+    near: the result for almost the same data, to start from.
     """
     settings = settings or ScalingSettings()
     if not len(data):
         raise CannotDo("no usable observations", "give integrated intensities")
     fit = _Fit(data, cell, laue_group, settings)
-    fit.start()
-    for step in range(10):
+    fit.start(near)
+    for step in range(12):
         change = fit.improve()
-        fit.learn_errors()
-        if step > 3 and change < 2e-3:
+        if step < 3 or change > 0.02:
+            fit.learn_errors()
+        if step > 1 and change < 2e-3:
             break
     return fit.result()
 
@@ -149,8 +153,26 @@ class _Fit:
         self.mean, self.u, self.w = np.zeros(self.m), np.ones(len(self.i)), np.ones(len(self.i))
         self.k = np.ones(len(self.i))
 
-    def start(self) -> None:
-        """One scale for each set, from medians of ln I against shells and then against equivalents."""
+    def start(self, near: Scaled | None) -> None:
+        """From an earlier result, or from one scale for each set."""
+        if near is None:
+            self.p[0] = np.repeat(self._first_scales(), np.diff(self.knots.first))
+        else:
+            self._take(near)
+        self._rescale()
+        self.mean = group_medians(self.i / self.k, self.of, self.m)
+        self._average(8)
+        self.learn_errors()
+
+    def _take(self, near: Scaled) -> None:
+        for d in range(self.d):
+            mine, theirs = self.knots.of(d), near.knots.of(d)
+            if mine.stop - mine.start == theirs.stop - theirs.start:
+                self.p[:, mine] = near.values[:, theirs]
+        self.noise, self.errors = near.noise.copy(), near.errors
+
+    def _first_scales(self) -> np.ndarray:
+        """ln K (d,) from medians of ln I against shells of resolution and then against equivalents."""
         strong = np.flatnonzero(self.i > 3 * self.s)
         if len(strong) < max(10, 0.02 * len(self.i)):
             strong = np.flatnonzero(self.i > 0)
@@ -158,13 +180,9 @@ class _Fit:
         scale = np.zeros(self.d)
         shell = np.clip((self.s2[strong] / self.s2.max() * 12).astype(int), 0, 11)
         for of, n in ((shell, 12), (shell, 12), *((g, self.m),) * 6):
-            level = _medians(y - scale[d], of, n)
-            scale += _medians(y - level[of] - scale[d], d, self.d)
-        self.p[0] = np.repeat(scale - scale.mean(), np.diff(self.knots.first))
-        self._rescale()
-        self.mean = _medians(self.i / self.k, self.of, self.m)
-        self._average(8)
-        self.learn_errors()
+            level = group_medians(y - scale[d], of, n)
+            scale += group_medians(y - level[of] - scale[d], d, self.d)
+        return scale - scale.mean()
 
     def _rescale(self) -> None:
         self.k = scale_factors(self.p, self.knot, self.part, self.s2)
@@ -259,7 +277,7 @@ class _Fit:
         v = self.errors.variance(self.s, expected, mean)
         z2 = r**2 / (v * np.maximum(1 - share, 0.05))
         n = np.bincount(self.dataset[several], minlength=self.d)
-        wide = _medians(z2[several], self.dataset[several], self.d) / 0.455
+        wide = group_medians(z2[several], self.dataset[several], self.d) / 0.455
         # a prior worth of thirty observations says that the sets are alike
         self.noise = np.where(n > 0, np.maximum(wide, 1e-3) ** (0.5 * n / (n + 30)), 1.0)
         typical = np.median(self.noise[n > 0])
@@ -329,14 +347,3 @@ def _blockwise(inverse: np.ndarray, at: np.ndarray, r: np.ndarray) -> np.ndarray
     out = np.zeros_like(r)
     out[:, at[known]] = y[:, known]
     return out
-
-
-def _medians(values: np.ndarray, of: np.ndarray, n: int) -> np.ndarray:
-    """The median (n,) of the values of each group; 0 for empty ones."""
-    order = np.lexsort((values, of))
-    count = np.bincount(of, minlength=n)
-    start = np.cumsum(count) - count
-    v = np.append(values[order], 0.0)
-    low = np.minimum(start + np.maximum(count - 1, 0) // 2, len(v) - 1)
-    high = np.minimum(start + count // 2, len(v) - 1)
-    return np.where(count > 0, 0.5 * (v[low] + v[high]), 0.0)
