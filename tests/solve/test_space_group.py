@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from credo.physics.structure_factors import structure_factors
+from credo.physics.symmetry import compatible_groups
 from credo.solve.normalise import normalise
 from credo.solve.phasing import atoms_agreement, operator_agreement, trials
-from credo.solve.space_group import compatible_groups, rank_groups, symmetrise
+from credo.solve.space_group import rank_groups, symmetrise
 
 CASES = [("P 21 21 21", "mmm"), ("P n a 21", "mmm"), ("P b c a", "mmm"), ("P 1 21/c 1", "2/m"), ("P 1 21 1", "2/m"),
          ("P 1 c 1", "2/m")]  # fmt: skip

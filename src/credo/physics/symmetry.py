@@ -10,7 +10,10 @@ import numpy as np
 
 from credo.model import UnreadableInput
 
-__all__ = ["LAUE_CLASSES", "Operations", "group_operations", "laue_rotations", "primitive_basis", "unique_reflections"]
+__all__ = [
+    "LAUE_CLASSES", "Operations", "compatible_groups", "group_operations", "laue_rotations", "primitive_basis",
+    "unique_reflections",
+]  # fmt: skip
 
 #: Each Laue class by a symbol of the group that shows it on the conventional axes.
 LAUE_CLASSES = {
@@ -51,6 +54,23 @@ def laue_rotations(laue_group: str) -> np.ndarray:
             f"Laue group {laue_group!r} is not one of {', '.join(LAUE_CLASSES)}", "give one of these by --laue-group"
         )
     return group_operations(gemmi.SpaceGroup(LAUE_CLASSES[laue_group])).rot
+
+
+def compatible_groups(laue_group: str, centring: str) -> list[gemmi.SpaceGroup]:
+    """Every tabulated setting whose rotations make up just this Laue class on these axes, with this centring."""
+    wanted = {r.tobytes() for r in laue_rotations(laue_group)}
+    found = []
+    for group in gemmi.spacegroup_table():
+        if group.centring_type() != centring or (centring == "R" and group.ext == "R"):
+            continue
+        rot = group_operations(group).rot
+        if {r.tobytes() for r in np.concatenate([rot, -rot])} == wanted:
+            found.append(group)
+    # origin choice 2 of a group is the same group: keep the first origin that the table gives
+    seen: dict[str, gemmi.SpaceGroup] = {}
+    for group in found:
+        seen[group.hm] = group  # the table lists origin 1 before 2, and 2 has the inversion at the origin
+    return list(seen.values())
 
 
 def primitive_basis(centring: str) -> np.ndarray:

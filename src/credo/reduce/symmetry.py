@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.model import Experiment, Reflections, Report
+from credo.model import Cell, Experiment, Reflections, Report
 from credo.physics.symmetry import laue_rotations, unique_reflections
 from credo.reduce.bravais import closure, setting_of_group
 from credo.reduce.statistics import usable
 
-__all__ = ["SymmetrySettings", "find_laue_group", "laue_name"]
+__all__ = [
+    "LaueFit", "SymmetrySettings", "customary_axes", "find_laue_group", "laue_name", "proper_rotations",
+    "rank_laue_groups",
+]  # fmt: skip
 
 
 class SymmetrySettings(BaseModel):
@@ -44,32 +47,19 @@ def find_laue_group(
     """
     settings = settings or SymmetrySettings()
     crystal = experiment.crystal
-    holohedry = _rotations_only(laue_rotations(crystal.laue_group))
+    holohedry = proper_rotations(laue_rotations(crystal.laue_group))
     if settings.laue_group is not None or len(holohedry) == 1:
         name = settings.laue_group or "-1"
         changed = _with_laue(experiment, name)
         return changed, reflections, Report({"laue_group": name, "laue_candidates": []})
     main = usable(reflections)
     main = main.select(main["lattice"] == 0)
-    hkl, e2 = _normalised(main, crystal)
-    telling = _general(hkl, holohedry)
-    if telling.sum() > 100:
-        hkl, e2 = hkl[telling], e2[telling]
-    orbit = unique_reflections(hkl, holohedry)[1] if len(hkl) else np.empty(0, dtype=int)
-    operations = [_correlation(hkl, e2, r, orbit) for r in holohedry]
-    identity = next(o for o in operations if np.array_equal(o.rotation, np.eye(3)))
-    others = [o for o in operations if o is not identity]
-    best_cc = float(np.clip(max([identity.cc if identity.n > 30 else 0.0, *(o.cc for o in others)]), 0.3, 0.98))
-    ranked = sorted(
-        ((_log_likelihood(group, others, best_cc, settings.spread), group) for group in _subgroups(holohedry)),
-        key=lambda t: (-t[0], -len(t[1])),
-    )
+    ranked = rank_laue_groups(*_normalised(main, crystal), holohedry, settings.spread)
     rows = [
-        {"laue_group": laue_name(g), "order": len(g), "score": round(s - ranked[0][0], 2),
-         "cc": round(_mean_cc(g, others), 3)}
-        for s, g in ranked[:8]
-    ]  # fmt: skip
-    chosen = ranked[0][1]
+        {"laue_group": laue_name(f.group), "order": len(f.group), "score": round(f.score, 2), "cc": round(f.cc, 3)}
+        for f in ranked[:8]
+    ]
+    chosen = ranked[0].group
     experiment, reflections = _in_standard_axes(experiment, reflections, chosen, holohedry)
     name = experiment.crystal.laue_group
     warnings = []
@@ -78,11 +68,42 @@ def find_laue_group(
         warnings.append(
             f"The Laue group {name} is hardly likelier than {runner['laue_group']}: few or noisy equivalents."
         )
-    numbers = {"laue_group": name, "laue_candidates": rows, "laue_cc": _mean_cc(chosen, others)}
+    numbers = {"laue_group": name, "laue_candidates": rows, "laue_cc": ranked[0].cc}
     return experiment, reflections, Report(numbers, tuple(warnings))
 
 
-def _rotations_only(rotations: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class LaueFit:
+    """A group (n, 3, 3) of rotations, its log-likelihood below the best one's, and the mean CC of E² under it."""
+
+    group: np.ndarray
+    score: float
+    cc: float
+
+
+def rank_laue_groups(
+    hkl: np.ndarray, e2: np.ndarray, holohedry: np.ndarray, spread: float = 0.15, own_cc: float | None = None
+) -> list[LaueFit]:
+    """All subgroups of a lattice's rotations (n, 3, 3), the likeliest first, from E² (m,) of observations (m, 3).
+
+    own_cc: how well E² correlates with itself when measured again, where that is known; else from repeated indices.
+    """
+    telling = _general(hkl, holohedry)
+    if telling.sum() > 100:
+        hkl, e2 = hkl[telling], e2[telling]
+    orbit = unique_reflections(hkl, holohedry)[1] if len(hkl) else np.empty(0, dtype=int)
+    operations = [_correlation(hkl, e2, r, orbit) for r in holohedry]
+    identity = next(o for o in operations if np.array_equal(o.rotation, np.eye(3)))
+    others = [o for o in operations if o is not identity]
+    own = own_cc if own_cc is not None else identity.cc if identity.n > 30 else 0.0
+    best_cc = float(np.clip(max([own, *(o.cc for o in others)]), 0.3, 0.98))
+    scored = [(_log_likelihood(group, others, best_cc, spread), group) for group in _subgroups(holohedry)]
+    scored.sort(key=lambda t: (-t[0], -len(t[1])))
+    return [LaueFit(g, s - scored[0][0], _mean_cc(g, others)) for s, g in scored]
+
+
+def proper_rotations(rotations: np.ndarray) -> np.ndarray:
+    """Those (n, 3, 3) of determinant 1."""
     return rotations[np.rint(np.linalg.det(rotations)) == 1]
 
 
@@ -200,22 +221,30 @@ def laue_name(group: np.ndarray) -> str:
 def _in_standard_axes(experiment, reflections, group, holohedry):
     """Reindex to the axes that are customary for the group, unless it is the lattice's own system."""
     crystal = experiment.crystal
-    parent = _axes_group(group, holohedry)
-    if len(parent) == len(holohedry):
-        return _with_laue(experiment, laue_name(group)), reflections
-    # the lattice's primitive basis is where settings are sought; here the conventional one serves with its centring
-    setting = setting_of_group(crystal.cell, parent, crystal.centring)
-    if setting is None:
-        return _with_laue(experiment, laue_name(group)), reflections
-    p = setting.transform
-    inverse = np.linalg.inv(p)
-    turned = np.rint(inverse @ group @ p).astype(int)
-    new = crystal.reindexed(p, centring=setting.centring, laue_group=laue_name(turned))
+    p, centring, name = customary_axes(crystal.cell, crystal.centring, group, holohedry)
+    if np.array_equal(p, np.eye(3)):
+        return _with_laue(experiment, name), reflections
+    new = crystal.reindexed(p, centring=centring, laue_group=name)
     hkl = np.rint(reflections.hkl @ p).astype(int)
     return (
         experiment.replace(crystals=(new, *experiment.crystals[1:])),
         reflections.with_columns(hkl=np.where((reflections["lattice"] == 0)[:, None], hkl, reflections.hkl)),
     )
+
+
+def customary_axes(cell: Cell, centring: str, group: np.ndarray, holohedry: np.ndarray) -> tuple[np.ndarray, str, str]:
+    """P (3, 3) with (a', b', c') = (a, b, c) P, the centring there, and the Laue class that ``group`` then is.
+
+    P is 1 where the lattice's own axes are those of the group's system.
+    """
+    parent = _axes_group(group, holohedry)
+    # the lattice's primitive basis is where settings are sought; here the conventional one serves with its centring
+    setting = None if len(parent) == len(holohedry) else setting_of_group(cell, parent, centring)
+    if setting is None:
+        return np.eye(3), centring, laue_name(group)
+    p = setting.transform
+    turned = np.rint(np.linalg.inv(p) @ group @ p).astype(int)
+    return p, setting.centring, laue_name(turned)
 
 
 def _axes_group(group: np.ndarray, holohedry: np.ndarray) -> np.ndarray:

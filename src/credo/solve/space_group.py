@@ -10,11 +10,11 @@ import scipy.fft
 from scipy.optimize import minimize
 
 from credo.kernels.flip import add_at
-from credo.physics.symmetry import Operations, group_operations, laue_rotations
+from credo.physics.symmetry import Operations, compatible_groups, group_operations
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import Lookup, fast_shape, friedel_pairs
 
-__all__ = ["GroupFit", "Symmetriser", "compatible_groups", "rank_groups", "symmetrise"]
+__all__ = ["GroupFit", "Symmetriser", "rank_groups", "symmetrise"]
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,6 @@ class GroupFit:
     def order(self) -> int:
         """Operations per primitive cell."""
         return len(self.operations)
-
-
-def compatible_groups(laue_group: str, centring: str) -> list[gemmi.SpaceGroup]:
-    """Every tabulated setting whose rotations make up just this Laue class on these axes, with this centring."""
-    wanted = {r.tobytes() for r in laue_rotations(laue_group)}
-    found = []
-    for group in gemmi.spacegroup_table():
-        if group.centring_type() != centring or (centring == "R" and group.ext == "R"):
-            continue
-        rot = group_operations(group).rot
-        if {r.tobytes() for r in np.concatenate([rot, -rot])} == wanted:
-            found.append(group)
-    # origin choice 2 of a group is the same group: keep the first origin that the table gives
-    seen: dict[str, gemmi.SpaceGroup] = {}
-    for group in found:
-        seen[group.hm] = group  # the table lists origin 1 before 2, and 2 has the inversion at the origin
-    return list(seen.values())
 
 
 class _PhasePairs:
