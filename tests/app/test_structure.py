@@ -88,3 +88,44 @@ def test_bad_arguments(quartz, tmp_path, capsys):
     assert run(["refine", *quartz, "--out", str(tmp_path / "y"), "--instruction", "DFIX 1.6 Si1"]) == 2
     assert run(["map", *quartz, "--out", str(tmp_path / "z"), "--omit", "X1"]) == 1
     assert "X1" in capsys.readouterr().err and not _report(tmp_path / "z")["ok"]
+
+
+def test_compare_sets_refinements_side_by_side(quartz, tmp_path, capsys):
+    """The start and its refinement: one row each, with the figures of its CIF and the atoms' way from start to end."""
+    model, data = quartz
+    assert run(["refine", model, data, "--out", str(tmp_path / "r")]) == 0
+    capsys.readouterr()
+    assert run(["compare", model, str(tmp_path / "r"), "--out", str(tmp_path / "c")]) == 0
+    first, second = _report(tmp_path / "c")["structures"]
+    assert first["r1_obs"] is None
+    refined = _report(tmp_path / "r")
+    assert second["r1_obs"] == pytest.approx(refined["r1_obs"], abs=1e-4)
+    assert second["completeness"] == pytest.approx(1.0)
+    assert second["resolution"] == pytest.approx(refined["resolution"], abs=1e-3)
+    moved = second["comparison"]["deviation_angstrom"]
+    assert 0.001 < moved["max"] < 0.05
+    assert set(moved["by_element"]) == {"Si", "O"}
+    table = (tmp_path / "c" / "table.csv").read_text(encoding="utf-8")
+    assert table.startswith("Data set,Space group")
+    assert "mean 0.0" in capsys.readouterr().out
+
+
+def test_compare_keeps_what_does_not_fit(quartz, tmp_path):
+    other = CIF.replace("4.913", "7.1").replace("data_quartz", "data_other")
+    write_text(tmp_path / "other.cif", other)
+    assert run(["compare", quartz[0], str(tmp_path / "other.cif"), "--out", str(tmp_path / "c")]) == 0
+    report = _report(tmp_path / "c")
+    assert report["structures"][1]["comparison"] is None
+    assert "not of one lattice" in report["warnings"][0]
+
+
+def test_compare_wants_two(quartz, tmp_path, capsys):
+    assert run(["compare", quartz[0], "--out", str(tmp_path / "c")]) == 2
+    assert "--reference" in capsys.readouterr().err
+
+
+def test_map_leaves_a_page(quartz, tmp_path):
+    assert run(["map", *quartz, "--out", str(tmp_path / "m")]) == 0
+    page = (tmp_path / "m" / "report.html").read_text(encoding="utf-8")
+    assert "Peaks of Fo − Fc" in page
+    assert page.count("<canvas") == 2

@@ -31,6 +31,7 @@ _COMMANDS = (
     (app, "solve", "credo.app.solution:solve", "Merged intensities to atoms: phases, space group, elements."),
     (app, "refine", "credo.app.structure:refine", "Full-matrix least squares on F² of a model against its data."),
     (app, "map", "credo.app.structure:fourier", "Observed and difference Fourier maps with the phases of a model."),
+    (app, "compare", "credo.app.structure:compare", "Refinements of one phase side by side, their atoms superposed."),
     (app, "powder", "credo.app.structure:powder", "The powder pattern of a structure, laid over a measured one."),
     (app, "cluster", "credo.app.sorting:cluster", "Cells sorted by lattice, then data sets by intensity."),
     (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),

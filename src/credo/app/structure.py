@@ -17,9 +17,10 @@ from credo.pipeline.outside import refine_outside
 from credo.pipeline.powder import PowderSettings
 from credo.pipeline.powder import powder as run_powder
 from credo.pipeline.refine import refine as run_refine
+from credo.pipeline.structures import CompareSettings, compare_structures
 from credo.solve.refine.prepare import RefineSettings
 
-__all__ = ["fourier", "powder", "refine"]
+__all__ = ["compare", "fourier", "powder", "refine"]
 
 Model = Annotated[Path, Parameter(help="A .res, .ins or CIF with atoms.")]
 Data = Annotated[Path, Parameter(help="Reflections: HKLF 4, MTZ, CIF or .fcf, XDS_ASCII.HKL, .cif_pets.")]
@@ -127,3 +128,37 @@ def _powder_summary(report: dict[str, Any], folder: Path) -> str:
     if report.get("rwp") is not None:
         lines.append(f"  Rwp {report['rwp']:.4f}, Rp {report['rp']:.4f}, zero shift {report['zero_deg']:+.4f}°")
     return "\n".join([*lines, f"  {folder / 'powder.svg'}"])
+
+
+def compare(
+    structures: Annotated[list[Path], Parameter(help="CIFs, .res files, or folders of credo refine and credo solve.")],
+    /,
+    *,
+    out: Out = None,
+    json: Json = False,
+    force: Force = False,
+    settings: Annotated[CompareSettings | None, Parameter(name="*")] = None,
+) -> None:
+    """Refinements of one phase side by side: a table of their figures, and how far their atoms lie apart.
+
+    Origin, setting and hand of each are resolved first. Writes table.csv and report.html.
+    """
+    folder = out or default_folder("compare", structures)
+    show(compare_structures(structures, folder, settings, force), folder, json, _compare_summary)
+
+
+def _compare_summary(report: dict[str, Any], folder: Path) -> str:
+    lines = [f"Compared with {report['reference']}:"]
+    for s in report["structures"]:
+        c = s["comparison"]
+        r1 = "" if s["r1_obs"] is None else f", R1 {s['r1_obs']:.4f}"
+        if c is None:
+            lines.append(f"  {s['name']}: {s['reason']}{r1}")
+            continue
+        d = c["deviation_angstrom"]
+        atoms = ", ".join(f"{e} {v:.3f}" for e, v in d["by_element"].items())
+        lines.append(
+            f"  {s['name']}: {s['space_group']}, {100 * c['matched']:.0f} % of atoms matched, "
+            f"mean {d['mean']:.3f} A, largest {d['max']:.3f} A ({atoms}){r1}"
+        )
+    return "\n".join([*lines, f"  {folder / 'table.csv'}"])

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gemmi
+
 from credo.io.reflection_files import read_any
 from credo.io.shelx import write_hkl
 from credo.io.text import read_text, write_text
@@ -13,6 +15,7 @@ from credo.model import Reflections
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.refinement import refinement_page
 from credo.solve.fourier import write_ccp4
+from credo.solve.refine.data import completeness
 from credo.solve.refine.prepare import RefineSettings, prepared_model
 from credo.solve.refine.result import outliers
 from credo.solve.refine.run import Refinement, refined_structure
@@ -47,7 +50,7 @@ def refine(
 
 def numbers_of(done: Refinement) -> dict[str, Any]:
     """The keys of report.json."""
-    refined, a = done.refined, done.refined.agreement
+    refined, a, structure = done.refined, done.refined.agreement, done.refined.structure
     worst = [
         {
             "hkl": list(o.hkl),
@@ -62,7 +65,10 @@ def numbers_of(done: Refinement) -> dict[str, Any]:
         "r1_obs": a.r1, "r1_all": a.r1_all, "wr2": a.wr2, "goof": a.goof, "goof_restrained": a.goof_restrained,
         "n_parameters": refined.n_parameters, "n_restraints": len(refined.restraint_rows),
         "n_observed": a.n_observed, "n_reflections": a.n_all, "n_read": done.merged.read,
-        "n_absent": done.merged.absent, "r_int": done.merged.r_int, "shift_over_esd": refined.shift_over_esd,
+        "n_absent": done.merged.absent, "resolution": float(structure.cell.d_spacing(refined.data.hkl).min()),
+        "completeness": completeness(refined.data.hkl, gemmi.SpaceGroup(structure.space_group), structure.cell),
+        "mean_i_over_sigma": float((refined.data.f2 / refined.data.sigma).mean()),
+        "r_int": done.merged.r_int, "shift_over_esd": refined.shift_over_esd,
         "cycles": refined.cycles, "residual_max": float(done.difference.max()),
         "residual_min": float(done.difference.min()), "residual_rms": float(done.difference.std()),
         "space_group": refined.structure.space_group, "cell": list(refined.structure.cell.parameters),

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["csv_link", "data_block", "esc", "figure", "key_values", "label", "section", "table"]
+__all__ = ["comma_separated", "csv_link", "data_block", "esc", "figure", "key_values", "label", "section", "table"]
 
 
 def esc(text: object) -> str:
@@ -65,8 +65,13 @@ def table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[
 
 def csv_link(name: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A link that downloads the rows as a CSV file, held in the page itself."""
-    text = "\r\n".join(",".join(_cell(v) for v in row) for row in (head, *rows)) + "\r\n"
-    return f'<a class="save" download="{esc(name)}.csv" href="data:text/csv;charset=utf-8,{quote(text)}">CSV</a>'
+    address = f"data:text/csv;charset=utf-8,{quote(comma_separated(head, rows))}"
+    return f'<a class="save" download="{esc(name)}.csv" href="{address}">CSV</a>'
+
+
+def comma_separated(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The text of a CSV file."""
+    return "\r\n".join(",".join(_cell(v) for v in row) for row in (head, *rows)) + "\r\n"
 
 
 def _cell(value: object) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from credo.model import CannotDo, Cell, UnreadableInput
 from credo.physics.symmetry import group_operations, unique_reflections
 
-__all__ = ["Merge", "Merged", "Observed", "merge_equivalents"]
+__all__ = ["Merge", "Merged", "Observed", "completeness", "merge_equivalents"]
 
 Merge = Literal["laue", "point group", "none"]
 
@@ -105,3 +105,14 @@ def _means(i: np.ndarray, s: np.ndarray, which: np.ndarray, n: int) -> tuple[np.
     bottom = float(i[several[which]].sum())
     r_int = top / bottom if several.any() and bottom > 0 else None
     return mean, np.where(several, np.maximum(error, spread), error), r_int
+
+
+def completeness(hkl: np.ndarray, group: gemmi.SpaceGroup, cell: Cell) -> float:
+    """The share of the Laue class's reflections, absences left out, that ``hkl`` (n, 3) holds up to its resolution."""
+    d_min = float(cell.d_spacing(hkl).min()) * (1 - 1e-6)
+    every = gemmi.make_miller_array(gemmi.UnitCell(*cell.parameters), group, d_min, unique=True)
+    allowed = np.asarray(every)[~np.asarray(group.operations().systematic_absences(every), dtype=bool)]
+    rotations = group_operations(group).rot
+    possible, _ = unique_reflections(allowed, rotations)
+    have, _ = unique_reflections(np.asarray(hkl, dtype=int), rotations)
+    return len(have) / max(len(possible), 1)

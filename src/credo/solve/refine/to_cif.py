@@ -20,7 +20,7 @@ from credo.io.text import read_text
 from credo.solve.refine.connectivity import bonds_of
 from credo.solve.refine.contents import contents_of
 from credo.solve.refine.crystal import equivalent_u
-from credo.solve.refine.data import Merged
+from credo.solve.refine.data import Merged, completeness
 from credo.solve.refine.geometry import angle_list, bond_list
 from credo.solve.refine.result import Refined
 
@@ -112,6 +112,12 @@ def _experiment(refined: Refined, extras: CifExtras) -> list[tuple[str, str]]:
             ("_diffrn_reflns_number", str(extras.merged.read)),
             ("_diffrn_reflns_av_R_equivalents", "?" if r_int is None else f"{r_int:.4f}"),
         ]
+    data, group = refined.data, gemmi.SpaceGroup(refined.structure.space_group)
+    share = completeness(data.hkl, group, refined.structure.cell)
+    noise = float(data.sigma.sum() / max(np.maximum(data.f2, 0).sum(), 1e-300))
+    out += [
+        ("_diffrn_measured_fraction_theta_max", f"{share:.4f}"), ("_diffrn_reflns_av_unetI/netI", f"{noise:.4f}"),
+    ]  # fmt: skip
     return out
 
 
