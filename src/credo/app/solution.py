@@ -27,7 +27,7 @@ def solve(
     json: Json = False,
     force: Force = False,
     engine: Annotated[
-        Literal["credo", "shelxt", "superflip"],
+        Literal["credo", "shelxt", "superflip", "sir2014"],
         Parameter(help="Who solves: credo, or a program installed here (Superflip needs EDMA too)."),
     ] = "credo",
     program: Annotated[Path | None, Parameter(help="That program, where it is not on PATH.")] = None,

@@ -15,16 +15,19 @@ from credo.pipeline.solve import ReflectionSet, SolveFileSettings, read_reflecti
 from credo.solve.adapters.outcome import Outcome, Task
 from credo.solve.adapters.shelxl import refine_with_shelxl
 from credo.solve.adapters.shelxt import solve_with_shelxt
+from credo.solve.adapters.sir import solve_with_sir
 from credo.solve.adapters.superflip import solve_with_superflip
 from credo.solve.refine.prepare import RefineSettings, prepared_model
 from credo.solve.refine.run import refined_structure
 
 __all__ = ["RefiningProgram", "SolvingProgram", "refine_outside", "solve_outside"]
 
-SolvingProgram = Literal["shelxt", "superflip"]
+SolvingProgram = Literal["shelxt", "superflip", "sir2014"]
 RefiningProgram = Literal["shelxl"]
 
-_SOLVERS: dict[str, Callable[..., Outcome]] = {"shelxt": solve_with_shelxt, "superflip": solve_with_superflip}
+_SOLVERS: dict[str, Callable[..., Outcome]] = {
+    "shelxt": solve_with_shelxt, "superflip": solve_with_superflip, "sir2014": solve_with_sir,
+}  # fmt: skip
 #: A run that takes longer is stopped [s].
 _SECONDS = 600.0
 
@@ -50,7 +53,8 @@ def solve_outside(
             data.cell, data.centring, laue, data.hkl, data.intensity, data.sigma, data.wavelength,
             data.composition or "", path.stem,
         )  # fmt: skip
-        found = _SOLVERS[engine](task, output.folder / engine, program, seconds=_SECONDS)
+        told = {"space_group": settings.space_group or ""} if engine == "sir2014" else {}
+        found = _SOLVERS[engine](task, output.folder / engine, program, seconds=_SECONDS, **told)
         write_structure(folder, found.structure, _on_its_axes(found, data), path.stem)
         return _solution(found, laue, data)
 
