@@ -1,0 +1,74 @@
+"""Where the specimen really is: eucentric height, sideways swing, drift, creep and the rotation's own unevenness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from credo.instrument.sim.settings import Imperfections
+from credo.instrument.sim.truth import StageTruth
+from credo.kernels.rotation import rotation_from_vector, rotation_matrix
+
+__all__ = ["Goniometer", "Pose"]
+
+#: Knots of the rotation's unevenness [deg], and how many there are.
+_KNOT, _KNOTS = 0.15, 4096
+
+
+@dataclass(frozen=True)
+class Pose:
+    """The specimen at one instant, in column axes: x along the rotation axis, z along the beam.
+
+    A grid point g [µm] lies at ``rotation`` (g − ``centre``) + ``offset``; ``alpha``, ``beta``: true tilts [deg].
+    """
+
+    rotation: np.ndarray
+    centre: np.ndarray
+    offset: np.ndarray
+    alpha: float
+    beta: float
+
+    def place(self, g: np.ndarray) -> np.ndarray:
+        """Positions (n, 3) in the column of grid points (n, 3) [µm]."""
+        return (np.asarray(g) - self.centre) @ self.rotation.T + self.offset
+
+
+class Goniometer:
+    """The true pose for given drive positions."""
+
+    def __init__(self, truth: StageTruth, imperfections: Imperfections) -> None:
+        self._truth, self._of = truth, imperfections
+        rng = np.random.default_rng([truth.seed, 12])
+        self._uneven = imperfections.rotation_jitter_deg * rng.normal(size=(2, _KNOTS))
+        self._wobble = imperfections.wobble_deg * rng.normal(size=(2, 3))
+        out = np.radians(truth.axis_out_deg)
+        self.axis = np.array([np.cos(out), 0.0, np.sin(out)])
+
+    def true_tilt(self, driven: float, forward: bool) -> float:
+        """The tilt [deg] of the specimen when the drive stands at ``driven``; it differs with the direction."""
+        knots = self._uneven[0 if forward else 1]
+        u = driven / _KNOT + _KNOTS / 2
+        n = int(np.floor(u))
+        f = u - n
+        uneven = (1 - f) * knots[n % _KNOTS] + f * knots[(n + 1) % _KNOTS]
+        return self._truth.tilt_scale * driven + float(uneven)
+
+    def eucentric_height(self, x_um: float, y_um: float) -> float:
+        """Stage height z [µm] at which a point at (x, y) of a flat grid lies on the rotation axis."""
+        x, y = x_um / 1000, y_um / 1000
+        return float(self._truth.height @ np.array([1, x, y, x * x, x * y, y * y]))
+
+    def pose(self, driven: dict[str, float], forward: bool, t: float, late: np.ndarray) -> Pose:
+        """``driven``: x y z [µm] a b [deg]; ``late`` (2,) [µm] is what creep has not yet moved."""
+        alpha, beta = self.true_tilt(driven["a"], forward), driven["b"]
+        x, y = driven["x"] + late[0], driven["y"] + late[1]
+        centre = np.array([x, y, self.eucentric_height(x, y) - driven["z"]])
+        turn = rotation_matrix(self.axis, np.radians(alpha)) @ rotation_matrix(np.array([0, 1.0, 0]), np.radians(beta))
+        a = np.radians(alpha)
+        waves = np.array([np.sin(a), np.sin(2 * a), np.sin(3 * a)])
+        turn = rotation_from_vector(np.radians(np.array([0.0, *(self._wobble @ waves)]))) @ turn
+        where = np.array([1.0, x / 1000, y / 1000])
+        swing = self._truth.swing @ where @ np.array([np.sin(a), 1 - np.cos(a)])
+        drift = self._truth.drift * t
+        return Pose(turn, centre, np.array([swing[0] + drift[0], swing[1] + drift[1], 0.0]), alpha, beta)

@@ -1,0 +1,95 @@
+"""A phase as electrons see it: every node of its reciprocal lattice with its structure factor, and how a crystal of
+some thickness scatters into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from scipy.special import j0
+
+from credo.io.samples import SAMPLES, sample
+from credo.io.structure import read_structure
+from credo.model import Structure
+from credo.physics.electron import voltage_kv
+from credo.physics.ewald import miller_indices
+from credo.physics.structure_factors import structure_factors
+from credo.physics.symmetry import group_operations, unique_reflections
+
+__all__ = ["Lattice", "lattice_of", "structure_of"]
+
+#: Nodes at most: beyond, the resolution is cut.
+_MOST = 600_000
+#: Intensity that multiple scattering takes to every node, absent ones included: share of the mean of its shell.
+_LEAK = 0.01
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """``hkl`` (n, 3); ``q`` (n, 3) [Å⁻¹] = B h; ``f2`` (n,) |F|² [Å²]; ``d_min`` [Å] what it reaches."""
+
+    structure: Structure
+    hkl: np.ndarray
+    q: np.ndarray
+    q2: np.ndarray
+    f2: np.ndarray
+    d_min: float
+
+    def strength(self, thickness_um: float, wavelength: float, dynamical: float, key: int) -> np.ndarray:
+        """∫ (I_g/I_0) ds (n,) [Å⁻¹] of a crystal: kinematical π² t/ξ², ξ = π V/(λ γ |F|).
+
+        ``dynamical`` > 0: times Blackman's two-beam factor (1/A)∫₀^A J₀(2x) dx, A = π t/ξ (Proc. R. Soc. A 173, 1939),
+        plus what multiple scattering brings from all others, times a scatter of that relative rms, own to each node
+        of the crystal ``key``.
+        """
+        t = 1e4 * thickness_um
+        gamma = 1 + voltage_kv(wavelength) / 510.99895
+        per_f = wavelength * gamma / (np.pi * self.structure.cell.volume)
+        inverse2 = per_f**2 * self.f2
+        kinematical = np.pi**2 * t * inverse2
+        if dynamical <= 0:
+            return kinematical
+        out = kinematical * _blackman(np.pi * t * np.sqrt(inverse2))
+        out = (1 - _LEAK) * out + _LEAK * self._shell_mean(out)
+        rms = np.sqrt(np.log1p(dynamical**2))
+        rng = np.random.default_rng([key & 0x7FFFFFFF, key >> 31, 31])
+        return out * np.exp(rms * rng.normal(size=len(out)) - 0.5 * rms**2)
+
+    def _shell_mean(self, value: np.ndarray) -> np.ndarray:
+        shell = np.minimum((np.sqrt(self.q2) * 20).astype(int), 199)
+        mean = np.bincount(shell, value, 200) / np.maximum(np.bincount(shell, minlength=200), 1)
+        return mean[shell]
+
+    @property
+    def strongest(self) -> np.ndarray:
+        """Rows of the 40 strongest nodes: they make the diffraction contrast of images."""
+        return np.argsort(self.f2)[::-1][:40]
+
+
+def _blackman(a: np.ndarray) -> np.ndarray:
+    """(1/A) ∫₀^A J₀(2x) dx by table."""
+    grid = np.linspace(0, 40, 8001)
+    values = j0(2 * grid)
+    integral = np.concatenate([[0.0], np.cumsum(0.5 * (values[1:] + values[:-1]) * (grid[1] - grid[0]))])
+    mean = np.where(grid > 0, integral / np.maximum(grid, 1e-12), 1.0)
+    return np.interp(a, grid, mean)
+
+
+def structure_of(name: str) -> Structure:
+    """A shipped sample, or the structure of a CIF."""
+    return sample(name) if name in SAMPLES or not Path(name).exists() else read_structure(Path(name))
+
+
+def lattice_of(structure: Structure, d_min: float) -> Lattice:
+    """All nodes to ``d_min`` [Å] (less where there would be too many), with |F|² of one of each set of equivalents."""
+    most = 4 / 3 * np.pi * structure.cell.volume / _MOST
+    d_min = max(d_min, float(most ** (1 / 3)))
+    centring = structure.space_group[0] if structure.space_group[0] in "PABCIFR" else "P"
+    hkl = miller_indices(structure.cell.B, d_min, centring)
+    group = gemmi.SpaceGroup(structure.space_group)
+    unique, back = unique_reflections(hkl, group_operations(group).rot)
+    f2 = np.abs(structure_factors(structure, unique)) ** 2
+    q = hkl @ structure.cell.B.T
+    return Lattice(structure, hkl, q, np.einsum("ij,ij->i", q, q), f2[back], d_min)

@@ -1,0 +1,127 @@
+"""One diffraction pattern: which nodes of a lattice touch the Ewald sphere during an exposure, where, and how much."""
+
+from __future__ import annotations
+
+from math import erf, exp, pi, sqrt
+
+import numpy as np
+from numba import njit
+
+__all__ = ["add_radial", "excited", "stamp", "stamp_patch"]
+
+
+@njit(cache=True)
+def excited(
+    q0: np.ndarray, q2: np.ndarray, strength: np.ndarray, start: np.ndarray, end: np.ndarray, k0: np.ndarray,
+    spread: float, shape: float, faintest: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Rows (n,), tangents (n, 2) of the diffracted waves and mean density over the exposure times strength (n,).
+
+    q0 (m, 3) [Å⁻¹] turns from ``start`` to ``end`` (3, 3); k0 (3,) incident wave vector. Rocking curve: a Gaussian in
+    the excitation error of variance (spread |q|)² + shape² [Å⁻²] and unit area, averaged over the errors s_a to s_b
+    that the exposure passes: (Φ(s_b/σ) − Φ(s_a/σ))/(s_b − s_a). Nodes below ``faintest`` are left out.
+    """
+    k = sqrt(k0[0] ** 2 + k0[1] ** 2 + k0[2] ** 2)
+    # k0·(R q0) = (Rᵀ k0)·q0: one product a node tells whether it is near the sphere
+    a0, a1, a2 = start.T @ k0
+    b0, b1, b2 = end.T @ k0
+    half = 0.5 / k
+    rows = np.empty(len(q0), dtype=np.int64)
+    value = np.empty(len(q0))
+    place = np.empty((len(q0), 2))
+    n = 0
+    root2 = sqrt(2.0)
+    for i in range(len(q0)):
+        x, y, z = q0[i, 0], q0[i, 1], q0[i, 2]
+        ta = q2[i] + 2 * (a0 * x + a1 * y + a2 * z)
+        tb = q2[i] + 2 * (b0 * x + b1 * y + b2 * z)
+        variance = spread * spread * q2[i] + shape * shape
+        if ta * tb > 0:
+            near = min(abs(ta), abs(tb)) * half
+            if near * near > 25 * variance:
+                continue
+        sigma = sqrt(variance)
+        sa = ta / (sqrt(ta + k * k) + k)
+        sb = tb / (sqrt(tb + k * k) + k)
+        if abs(sb - sa) < 1e-3 * sigma:
+            s = 0.5 * (sa + sb) / sigma
+            weight = exp(-0.5 * s * s) / (sigma * sqrt(2 * pi))
+            f = 0.5
+        else:
+            weight = 0.5 * (erf(sb / (sigma * root2)) - erf(sa / (sigma * root2))) / (sb - sa)
+            f = min(max(-sa / (sb - sa), 0.0), 1.0)
+        if weight * strength[i] < faintest:
+            continue
+        g, h = 1 - f, f
+        sx = k0[0] + (g * start[0, 0] + h * end[0, 0]) * x + (g * start[0, 1] + h * end[0, 1]) * y
+        sy = k0[1] + (g * start[1, 0] + h * end[1, 0]) * x + (g * start[1, 1] + h * end[1, 1]) * y
+        sz = k0[2] + (g * start[2, 0] + h * end[2, 0]) * x + (g * start[2, 1] + h * end[2, 1]) * y
+        sx += (g * start[0, 2] + h * end[0, 2]) * z
+        sy += (g * start[1, 2] + h * end[1, 2]) * z
+        sz += (g * start[2, 2] + h * end[2, 2]) * z
+        rows[n], value[n] = i, weight * strength[i]
+        place[n, 0], place[n, 1] = sx / sz, sy / sz
+        n += 1
+    return rows[:n].copy(), place[:n].copy(), value[:n].copy()
+
+
+@njit(cache=True)
+def stamp(image: np.ndarray, xy: np.ndarray, counts: np.ndarray, sigma: float) -> None:
+    """Add ``counts`` (n,) as Gaussians of rms ``sigma`` [px], integrated over pixels, at ``xy`` (n, 2); in place."""
+    ny, nx = image.shape
+    reach = int(np.ceil(4.5 * sigma)) + 1
+    fx, fy = np.empty(2 * reach + 1), np.empty(2 * reach + 1)
+    s = 1.0 / (sqrt(2.0) * sigma)
+    for n in range(len(xy)):
+        x, y = xy[n, 0], xy[n, 1]
+        if not (-reach < x < nx + reach and -reach < y < ny + reach):
+            continue
+        i0, j0 = int(np.floor(y)) - reach, int(np.floor(x)) - reach
+        ex, ey = erf((j0 - x) * s), erf((i0 - y) * s)
+        for m in range(2 * reach + 1):
+            nextx, nexty = erf((j0 + m + 1 - x) * s), erf((i0 + m + 1 - y) * s)
+            fx[m], fy[m] = 0.5 * (nextx - ex), 0.5 * (nexty - ey)
+            ex, ey = nextx, nexty
+        for m in range(max(0, -i0), min(2 * reach + 1, ny - i0)):
+            c = counts[n] * fy[m]
+            for o in range(max(0, -j0), min(2 * reach + 1, nx - j0)):
+                image[i0 + m, j0 + o] += c * fx[o]
+
+
+@njit(cache=True)
+def stamp_patch(image: np.ndarray, xy: np.ndarray, counts: np.ndarray, patch: np.ndarray) -> None:
+    """Add ``counts`` (n,) times ``patch`` (py, px), bilinear, its middle at ``xy`` (n, 2); in place."""
+    ny, nx = image.shape
+    py, px = patch.shape
+    for n in range(len(xy)):
+        x, y = xy[n, 0] - 0.5 * px, xy[n, 1] - 0.5 * py
+        if not (-px < x < nx and -py < y < ny):
+            continue
+        j0, i0 = int(np.floor(x)), int(np.floor(y))
+        u, v = x - j0, y - i0
+        for di in range(2):
+            for dj in range(2):
+                w = counts[n] * (v if di else 1 - v) * (u if dj else 1 - u)
+                for i in range(max(0, -i0 - di), min(py, ny - i0 - di)):
+                    for j in range(max(0, -j0 - dj), min(px, nx - j0 - dj)):
+                        image[i0 + di + i, j0 + dj + j] += w * patch[i, j]
+
+
+@njit(cache=True, fastmath=True)
+def add_radial(image: np.ndarray, centre: np.ndarray, m: np.ndarray, table: np.ndarray, per_unit: float) -> None:
+    """Add table(|m (pixel centre − centre)|), linear between entries ``per_unit`` to the unit; in place.
+
+    m (2, 2) takes pixels to the table's unit; beyond its end the table is zero.
+    """
+    ny, nx = image.shape
+    last = len(table) - 1
+    a, b, c, d = m[0, 0] * per_unit, m[0, 1] * per_unit, m[1, 0] * per_unit, m[1, 1] * per_unit
+    for i in range(ny):
+        y = i + 0.5 - centre[1]
+        for j in range(nx):
+            x = j + 0.5 - centre[0]
+            p, q = a * x + b * y, c * x + d * y
+            r = sqrt(p * p + q * q)
+            n = int(r)
+            if n < last:
+                image[i, j] += table[n] + (table[n + 1] - table[n]) * (r - n)
