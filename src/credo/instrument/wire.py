@@ -1,0 +1,131 @@
+"""Framing of the instrument protocol: two lengths, a JSON header, a raw blob; bounded before anything is read.
+
+A frame is ``>IQ`` (bytes of the header, bytes of the blob), the header (a UTF-8 JSON object), the blob (pixels).
+
+- Server greets: ``{"credo": 1, "nonce": HEX, "auth": true|false}``.
+- Client: ``{"id": 0, "method": "hello", "args": {"version": 1, "session": HEX, "name": TEXT, "nonce": HEX,
+  "mac": HEX}}``; ``mac`` = HMAC-SHA256(token, "client" + server's nonce + client's nonce), absent without a token.
+- Server: ``{"id": 0, "result": {"version": 1, "mac": HEX}}`` with "server" in place of "client": both know the token.
+- Then ``{"id": N, "method": NAME, "args": {...}, "timeout": S}``, answered by ``{"id": N, "result": ...}`` or
+  ``{"id": N, "error": {"kind", "reason", "remedy"}}``, in any order. A frame's pixels are the blob, described by
+  ``{"frame": {"dtype", "shape", "began", "ended", "exposure", "binning", "number", "extra"}}``.
+- Beyond the methods of ``service``: ``ping``, ``lease {"ttl"}``, ``beat``, ``release``, ``methods``,
+  ``stream_start``, ``stream_next``, ``stream_stop``, and ``subscribe``, after which the server sends
+  ``{"state": {...}}`` ten times a second on that connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import socket
+import struct
+from typing import Any
+
+import numpy as np
+
+from credo.instrument.errors import WireError
+from credo.instrument.protocols import Frame
+
+__all__ = [
+    "HEADER_LIMIT", "VERSION", "frame_header", "frame_of", "mac", "read_blob", "read_header", "send", "tune",
+]  # fmt: skip
+
+VERSION = 1
+HEADER_LIMIT = 1 << 20  # bytes; a request may have a sixteenth
+BLOB_LIMIT = 1 << 28
+_SIZES = struct.Struct(">IQ")
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+
+
+def tune(connection: socket.socket) -> None:
+    """No delay for small frames, room for large ones."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        connection.setsockopt(socket.SOL_SOCKET, option, 1 << 22)
+
+
+def send(connection: socket.socket, header: dict[str, Any], blob: Any = None) -> None:
+    """Send one frame; the caller holds the connection's sending lock."""
+    head = _encode(header).encode()
+    sizes = _SIZES.pack(len(head), 0 if blob is None else len(blob))
+    connection.sendall(sizes + head)
+    if blob is not None:
+        connection.sendall(blob)
+
+
+def read_header(connection: socket.socket, limit: int, blob_limit: int = 0) -> tuple[dict[str, Any], int]:
+    """The next header and the size of the blob that follows it. ``EOFError`` when the other side has closed."""
+    n, blob = _SIZES.unpack(_read(connection, _SIZES.size, may_end=True))
+    if n > limit or blob > blob_limit:
+        raise WireError(f"a frame of {n} + {blob} bytes is larger than allowed ({limit} + {blob_limit})")
+    try:
+        header = json.loads(_read(connection, n).decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a frame's header is not JSON ({error})"[:200]) from None
+    if not isinstance(header, dict):
+        raise WireError("a frame's header is not an object")
+    return header, blob
+
+
+def read_blob(connection: socket.socket, size: int) -> np.ndarray:
+    """``size`` bytes as a new uint8 array (numpy asks for huge pages: they fault in faster than a bytearray's)."""
+    data = np.empty(size, np.uint8)
+    _fill(connection, data.data)
+    return data
+
+
+def _read(connection: socket.socket, size: int, may_end: bool = False) -> bytes:
+    data = connection.recv(size)
+    if len(data) == size:
+        return data
+    if not data and size and may_end:
+        raise EOFError
+    whole = bytearray(size)
+    whole[: len(data)] = data
+    _fill(connection, memoryview(whole)[len(data) :])
+    return bytes(whole)
+
+
+def _fill(connection: socket.socket, view: memoryview) -> None:
+    while len(view):
+        got = connection.recv_into(view)
+        if not got:
+            raise WireError("the connection ended in the middle of a frame")
+        view = view[got:]
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def mac(token: bytes, side: str, server_nonce: str, client_nonce: str) -> str:
+    """The proof that ``side`` ("client" or "server") knows the token, for this connection only."""
+    return hmac.new(token, f"{side}{server_nonce}{client_nonce}".encode(), hashlib.sha256).hexdigest()
+
+
+def frame_header(frame: Frame) -> dict[str, Any]:
+    """What describes a frame's blob."""
+    return {
+        "dtype": str(frame.data.dtype),
+        "shape": list(frame.data.shape),
+        "began": frame.began,
+        "ended": frame.ended,
+        "exposure": frame.exposure,
+        "binning": frame.binning,
+        "number": frame.number,
+        "extra": dict(frame.extra),
+    }
+
+
+def frame_of(header: dict[str, Any], data: np.ndarray) -> Frame:
+    """The frame that came over the wire; ``WireError`` when description and blob disagree."""
+    shape, dtype = tuple(header.get("shape", ())), header.get("dtype")
+    if dtype not in _DTYPES or not all(isinstance(n, int) and n >= 0 for n in shape):
+        raise WireError(f"a frame of {shape} {dtype!r} cannot be read")
+    if int(np.prod(shape)) * np.dtype(dtype).itemsize != data.nbytes:
+        raise WireError(f"a frame of {shape} {dtype} came with {data.nbytes} bytes")
+    rest = {k: header[k] for k in ("began", "ended", "exposure", "binning", "number", "extra")}
+    return Frame(data.view(dtype).reshape(shape), **rest)
