@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["interaction_constant", "voltage_kv", "wavelength"]
+__all__ = ["interaction_constant", "relativistic_mass", "voltage_kv", "wavelength"]
 
 #: h [J s], m [kg], e [C], c [m/s].
 _H, _M, _E, _C = 6.62607015e-34, 9.1093837015e-31, 1.602176634e-19, 299792458.0
@@ -21,6 +21,11 @@ def voltage_kv(wavelength_angstrom: float) -> float:
     pc = _H * _C / (wavelength_angstrom * 1e-10)
     rest = _M * _C**2
     return float((np.sqrt(pc**2 + rest**2) - rest) / _E / 1e3)
+
+
+def relativistic_mass(kilovolts: float) -> float:
+    """m/m₀ = 1 + eV/m₀c²."""
+    return float(1 + _E * kilovolts * 1e3 / (_M * _C**2))
 
 
 def interaction_constant(kilovolts: float) -> float:
