@@ -87,12 +87,15 @@ def bessel(x: float, n: int) -> np.ndarray:
         above, here = here, below
         if abs(here) > 1e250:
             above, here, total = above * 1e-250, here * 1e-250, total * 1e-250
-            out *= 1e-250
+            for i in range(n):
+                out[i] *= 1e-250
         if k - 1 < n:
             out[k - 1] = here
         if (k - 1) % 2 == 0:
             total += here if k - 1 == 0 else 2 * here
-    return out / total
+    for i in range(n):
+        out[i] /= total
+    return out
 
 
 @njit(cache=True)
@@ -104,14 +107,20 @@ def _exponential(alpha: np.ndarray, beta: np.ndarray, m: int, tau: np.ndarray, o
         r = (beta[i - 1] if i > 0 else 0.0) + (beta[i] if i < m - 1 else 0.0)
         low, high = min(low, alpha[i] - r), max(high, alpha[i] + r)
     mid, half = 0.5 * (high + low), max(0.5 * (high - low), 1e-12)
-    rho = half * tau.max()
+    longest = 0.0
+    for i in range(len(tau)):
+        longest = max(longest, tau[i])
+    rho = half * longest
     terms = int(rho + 12 * (rho + 1) ** (1 / 3)) + 12
     j = np.empty((len(tau), terms))
     for i in range(len(tau)):
-        j[i] = bessel(half * tau[i], terms)
+        of_tau = bessel(half * tau[i], terms)
+        for k in range(terms):
+            j[i, k] = of_tau[k]
+        for p in range(m):
+            out[i, p] = 0.0
     before, here, after = np.zeros(m), np.zeros(m), np.empty(m)
     here[0] = 1.0
-    out[:, :m] = 0.0
     power = complex(1.0, 0.0)
     for k in range(terms):
         for i in range(len(tau)):
@@ -129,7 +138,9 @@ def _exponential(alpha: np.ndarray, beta: np.ndarray, m: int, tau: np.ndarray, o
         before, here, after = here, after, before
         power *= 1j
     for i in range(len(tau)):
-        out[i, :m] *= np.exp(1j * mid * tau[i])
+        turn = complex(np.cos(mid * tau[i]), np.sin(mid * tau[i]))
+        for p in range(m):
+            out[i, p] *= turn
 
 
 @njit(cache=True)
@@ -143,7 +154,10 @@ def propagate(
     below ``error``.
     """
     most = 2 * n + 40  # rounding lets vectors come back, so that more than n may be needed
-    m0, m = 0, min(most, int(0.5 * spread * tau.max()) + 20)
+    longest = 0.0
+    for i in range(len(tau)):
+        longest = max(longest, tau[i])
+    m0, m = 0, min(most, int(0.5 * spread * longest) + 20)
     q = np.zeros((most + 1, 2, n))
     q[0, 0, 0] = 1.0
     alpha, beta = np.empty(most), np.empty(most)

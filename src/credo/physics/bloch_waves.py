@@ -96,13 +96,14 @@ def scattering_potential(structure: Structure, kilovolts: float, d_min: float) -
     upper = (g[:, 2] > 0) | ((g[:, 2] == 0) & ((g[:, 1] > 0) | ((g[:, 1] == 0) & (g[:, 0] > 0))))
     g = np.concatenate([np.zeros((1, 3), dtype=int), g[upper & np.all(np.abs(g) <= half, axis=1)]])
     u = relativistic_mass(kilovolts) * structure_factors(structure, g) / (np.pi * structure.cell.volume)
-    table: np.ndarray = np.zeros(shape, dtype=complex)
-    table[tuple((g + half).T)] = u.conj()
-    table[tuple((half - g).T)] = u
-    real = float(np.abs(table.imag).max()) < 1e-9 * float(np.abs(table).max())
-    im = np.zeros((0, 0, 0)) if real else np.ascontiguousarray(table.imag)
+    re, im = np.zeros(shape), np.zeros(shape)
+    plus, minus = tuple((g + half).T), tuple((half - g).T)
+    re[plus] = re[minus] = u.real
+    im[plus], im[minus] = -u.imag, u.imag
+    if np.abs(im).max() < 1e-9 * np.abs(re).max():
+        im = np.zeros((0, 0, 0))
     beams = np.concatenate([np.zeros((1, 3), dtype=int), beams]).astype(np.int64)
-    return Potential(structure.cell, np.ascontiguousarray(table.real), im, beams, d_min, wavelength(kilovolts))
+    return Potential(structure.cell, re, im, beams, d_min, wavelength(kilovolts))
 
 
 def near_beams(potential: Potential, ub: np.ndarray, s_max: float) -> tuple[np.ndarray, np.ndarray]:
