@@ -13,13 +13,14 @@ __all__ = ["add_radial", "excited", "stamp", "stamp_patch"]
 @njit(cache=True)
 def excited(
     q0: np.ndarray, q2: np.ndarray, strength: np.ndarray, start: np.ndarray, end: np.ndarray, k0: np.ndarray,
-    spread: float, shape: float, faintest: float,
+    spread: float, shape: float, fade: float, fade_q2: float, faintest: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Rows (n,), tangents (n, 2) of the diffracted waves and mean density over the exposure times strength (n,).
 
     q0 (m, 3) [Å⁻¹] turns from ``start`` to ``end`` (3, 3); k0 (3,) incident wave vector. Rocking curve: a Gaussian in
     the excitation error of variance (spread |q|)² + shape² [Å⁻²] and unit area, averaged over the errors s_a to s_b
-    that the exposure passes: (Φ(s_b/σ) − Φ(s_a/σ))/(s_b − s_a). Nodes below ``faintest`` are left out.
+    that the exposure passes: (Φ(s_b/σ) − Φ(s_a/σ))/(s_b − s_a); times exp(−fade (1 + fade_q2 q²)). Nodes below
+    ``faintest`` are left out.
     """
     k = sqrt(k0[0] ** 2 + k0[1] ** 2 + k0[2] ** 2)
     # k0·(R q0) = (Rᵀ k0)·q0: one product a node tells whether it is near the sphere
@@ -50,6 +51,8 @@ def excited(
         else:
             weight = 0.5 * (erf(sb / (sigma * root2)) - erf(sa / (sigma * root2))) / (sb - sa)
             f = min(max(-sa / (sb - sa), 0.0), 1.0)
+        if fade > 0:
+            weight *= exp(-fade * (1 + fade_q2 * q2[i]))
         if weight * strength[i] < faintest:
             continue
         g, h = 1 - f, f
@@ -90,21 +93,17 @@ def stamp(image: np.ndarray, xy: np.ndarray, counts: np.ndarray, sigma: float) -
 
 @njit(cache=True)
 def stamp_patch(image: np.ndarray, xy: np.ndarray, counts: np.ndarray, patch: np.ndarray) -> None:
-    """Add ``counts`` (n,) times ``patch`` (py, px), bilinear, its middle at ``xy`` (n, 2); in place."""
+    """Add ``counts`` (n,) times ``patch`` (py, px), its middle at the pixel nearest to ``xy`` (n, 2); in place."""
     ny, nx = image.shape
     py, px = patch.shape
     for n in range(len(xy)):
         x, y = xy[n, 0] - 0.5 * px, xy[n, 1] - 0.5 * py
         if not (-px < x < nx and -py < y < ny):
             continue
-        j0, i0 = int(np.floor(x)), int(np.floor(y))
-        u, v = x - j0, y - i0
-        for di in range(2):
-            for dj in range(2):
-                w = counts[n] * (v if di else 1 - v) * (u if dj else 1 - u)
-                for i in range(max(0, -i0 - di), min(py, ny - i0 - di)):
-                    for j in range(max(0, -j0 - dj), min(px, nx - j0 - dj)):
-                        image[i0 + di + i, j0 + dj + j] += w * patch[i, j]
+        j0, i0, w = int(np.floor(x + 0.5)), int(np.floor(y + 0.5)), counts[n]
+        for i in range(max(0, -i0), min(py, ny - i0)):
+            for j in range(max(0, -j0), min(px, nx - j0)):
+                image[i0 + i, j0 + j] += w * patch[i, j]
 
 
 @njit(cache=True, fastmath=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from math import floor, lgamma, log, sqrt
+from math import exp, floor, lgamma, log, sqrt
 
 import numpy as np
 from numba import njit
 
 __all__ = ["add_normal", "poisson_image", "poisson_tables"]
 
-#: Tables for the means k/8 below 12; what is left of a mean, below 1/8, is drawn on its own: Poisson means add.
-_STEP, _ROWS, _LENGTH, _GUIDE = 8, 96, 48, 256
+#: Tables for the means k/2 below 128; what is left of a mean, below 1/2, is drawn on its own: Poisson means add.
+_STEP, _ROWS, _LENGTH, _GUIDE = 2, 256, 256, 256
 _GOLD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -20,9 +20,9 @@ def poisson_tables() -> tuple[np.ndarray, np.ndarray]:
 
     mean = np.arange(_ROWS) / _STEP
     cdf = poisson.cdf(np.arange(_LENGTH)[None], mean[:, None])
-    cumulative = np.minimum(np.rint(cdf * 2.0**32), 2.0**32).astype(np.uint64)
-    cumulative[:, -1] = 2**32
-    first = np.arange(_GUIDE, dtype=np.uint64) << np.uint64(24)
+    cumulative = np.minimum(np.rint(cdf * 2.0**32), 2.0**32 - 1).astype(np.uint32)
+    cumulative[:, -1] = 2**32 - 1
+    first = np.arange(_GUIDE, dtype=np.uint32) << np.uint32(24)
     guide = np.stack([np.searchsorted(row, first, side="right") for row in cumulative]).astype(np.uint8)
     return cumulative, guide
 
@@ -68,6 +68,7 @@ def poisson_image(lam: np.ndarray, seed: int, cumulative: np.ndarray, guide: np.
     ny, nx = lam.shape
     half = np.uint64(32)
     low = np.uint64(0xFFFFFFFF)
+    last = np.uint64(0xFFFFFFFE)
     state = _mixed(np.uint64(seed) + _GOLD)
     small = 1.0 / _STEP
     unit = 2.0**-32
@@ -80,20 +81,20 @@ def poisson_image(lam: np.ndarray, seed: int, cumulative: np.ndarray, guide: np.
                     continue
                 state = state + _GOLD
                 word = _mixed(state)
-                u, v = word >> half, (word & low) * unit
+                u, v = min(word >> half, last), (word & low) * unit
                 row = int(mean * _STEP)
                 n = int(guide[row, u >> np.uint64(24)])
                 while cumulative[row, n] <= u:
                     n += 1
-                # what the table leaves, almost always none
                 rest = mean - row * small
-                p = 1 - rest * (1 - rest * (0.5 - rest * (1.0 / 6 - rest * (1.0 / 24 - rest / 120))))
-                k, total = 0, p
-                while v >= total and k < 20:
-                    k += 1
-                    p *= rest / k
-                    total += p
-                n += k
+                if v >= 1 - rest:  # else surely below exp(−rest): what the table leaves adds nothing
+                    p = exp(-rest)
+                    k, total = 0, p
+                    while v >= total and k < 30:
+                        k += 1
+                        p *= rest / k
+                        total += p
+                    n += k
             elif mean < 1e9:
                 n, state = _many(mean, state)
             else:

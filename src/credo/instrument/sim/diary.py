@@ -18,7 +18,7 @@ __all__ = ["Exposure", "true_experiment"]
 @dataclass(frozen=True)
 class Exposure:
     """One exposure, by the instrument's clock [s]: mode, the specimen at its ends, the beam, the pattern's geometry and
-    centre (2,) [px] (None for images), what each lattice contributed, and the lit share of each crystal by its id."""
+    centre (2,) [px] (both None for images), what each lattice contributed, the lit share of each crystal by id."""
 
     began: float
     ended: float
@@ -26,7 +26,7 @@ class Exposure:
     first: Pose
     last: Pose
     beam: Illumination
-    geometry: PatternGeometry
+    geometry: PatternGeometry | None
     centre: np.ndarray | None
     spots: list[Spots]
     share: dict[int, float]
@@ -41,6 +41,8 @@ def true_experiment(
     ``orientation`` U (3, 3) in column axes; ``axis`` (3,) the stage's rotation axis there.
     """
     g = exposures[0].geometry
+    if g is None:
+        raise ValueError("true_experiment: these exposures are images, not patterns")
     turn = np.eye(3)
     turn[:2, :2] = g.turn
     q_per_pixel = 1e-3 * pixel_um / (g.length_mm * wavelength)

@@ -27,6 +27,8 @@ __all__ = ["Screen", "Spots", "incident", "render_pattern"]
 
 #: Blur of a crystal's shadow [px] above which its spots are drawn as discs.
 _DISC_PX = 2.0
+#: Expected electrons per pixel below which a spot is not drawn.
+_FAINT = 0.01
 #: Core of the smooth scattering [Å⁻¹].
 _CORE = 0.012
 
@@ -88,7 +90,9 @@ def _bragg(specimen, crystals: Crystals, one: Lit, beam, geometry, poses, screen
     if phase < 0:
         return
     lattice = specimen.lattice(phase)
-    strength = specimen.strength(crystals, k) * specimen.fading(int(crystals.ident[k]), lattice.q2)
+    seen = slice(0, int(np.searchsorted(lattice.q2, _farthest(geometry, screen, specimen.wavelength) ** 2)))
+    strength = specimen.strength(crystals, k)[seen]
+    fade, fade_q2 = specimen.fading(int(crystals.ident[k]))
     turn = np.eye(3)
     turn[:2, :2] = geometry.turn
     tilt = max(abs(poses[0].rotation[2, 2]), 0.2)
@@ -96,17 +100,24 @@ def _bragg(specimen, crystals: Crystals, one: Lit, beam, geometry, poses, screen
     spread = np.hypot(np.radians(np.hypot(crystals.mosaicity[k], crystals.bend[k])), 0.5 * beam.convergence)
     shape = 0.376 / (1e4 * crystals.thickness[k])
     share = float(crystals.domain_share[k])
+    faint = _FAINT * max(_blur(beam, geometry, screen, 2 * np.sqrt(one.area / np.pi)), 1.0) ** 2
     for u, part in ((crystals.orientation[k], 1 - share), (crystals.domain[k], share)):
         if part <= 0:
             continue
         electrons = dose * one.area * part / tilt / (len(poses) - 1)
         for a, b in pairwise(poses):
             rows, tangent, value = excited(
-                lattice.q, lattice.q2, strength, turn @ a.rotation @ u, turn @ b.rotation @ u, k0, float(spread),
-                float(shape), 0.02 / max(electrons, 1e-9),
+                lattice.q[seen], lattice.q2[seen], strength, turn @ a.rotation @ u, turn @ b.rotation @ u, k0,
+                float(spread), float(shape), fade, fade_q2, faint / max(electrons, 1e-9),
             )  # fmt: skip
             xy = _on_screen(tangent, one.middle, geometry, screen)
             yield Spots(int(crystals.ident[k]), phase, rows, xy, electrons * value), one
+
+
+def _farthest(geometry: PatternGeometry, screen: Screen, wavelength: float) -> float:
+    """Largest |q| [Å⁻¹] that can reach the screen: its half diagonal, the pattern's shift and a margin."""
+    mm = np.sqrt(0.5) * screen.size * screen.pixel_mm + float(np.linalg.norm(geometry.shift))
+    return 1.1 * mm / (geometry.length_mm * wavelength) + 0.02
 
 
 def _on_screen(tangent: np.ndarray, place: np.ndarray, geometry: PatternGeometry, screen: Screen) -> np.ndarray:
@@ -121,9 +132,14 @@ def _blur(beam: Illumination, geometry: PatternGeometry, screen: Screen, size_um
     return float(np.sqrt(screen.psf_px**2 + convergence**2 + (_shadow_scale(geometry, screen) * size_um / 4) ** 2))
 
 
+def _area(m: np.ndarray) -> float:
+    """|det m| of a (2, 2)."""
+    return abs(float(m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]))
+
+
 def _shadow_scale(geometry: PatternGeometry, screen: Screen) -> float:
     """Pixels per µm of the specimen's shadow."""
-    return float(np.sqrt(abs(np.linalg.det(geometry.shadow)))) / screen.pixel_mm
+    return float(np.sqrt(_area(geometry.shadow))) / screen.pixel_mm
 
 
 def _draw(image, crystals: Crystals, s: Spots, one: Lit, beam, geometry, pose: Pose, screen) -> None:
@@ -169,11 +185,11 @@ def _smooth(image, specimen: Specimen, crystals: Crystals, lit, beam, geometry, 
     for one in lit:
         electrons += beam.flux * seconds * one.area * (1 - np.exp(-crystals.thickness[one.row] / CRYSTAL_PATH_UM))
     to_q = np.linalg.inv(geometry.matrix) * screen.pixel_mm / specimen.wavelength
-    disc = _shadow_scale(geometry, screen) * beam.radius * float(np.sqrt(abs(np.linalg.det(to_q))))
+    disc = _shadow_scale(geometry, screen) * beam.radius * float(np.sqrt(_area(to_q)))
     table = electrons * diffuse_profile(round(float(np.hypot(_CORE, disc)), 4))
     if s.gold:
         table = table + beam.current * seconds * gold_profile(specimen.wavelength)
-    per_pixel = table * abs(float(np.linalg.det(to_q)))
+    per_pixel = table * _area(to_q)
     centre = _on_screen(k0[None, :2] / k0[2], beam.centre, geometry, screen)[0]
     add_radial(image, centre, to_q, per_pixel.astype(np.float32), (TABLE - 1) / Q_TOP)
 
@@ -190,5 +206,5 @@ def _direct(image, specimen, crystals, beam, geometry, pose, screen, seconds: fl
     # the shadow image in its own frame: the beam's middle stands where the undiffracted rays arrive
     m = geometry.shadow / screen.pixel_mm
     origin = centre[0] - m @ beam.centre
-    per_pixel = beam.flux * seconds / abs(float(np.linalg.det(m)))
+    per_pixel = beam.flux * seconds / _area(m)
     image += shadow(specimen, crystals, pose, beam, m, origin, screen.size, per_pixel, k0, geometry.turn)

@@ -9,6 +9,7 @@ from credo.instrument.sim.goniometer import Pose
 from credo.instrument.sim.optics import Illumination, ImageGeometry
 from credo.instrument.sim.shadow import shadow
 from credo.instrument.sim.specimen import Specimen
+from credo.kernels.shadow import fringe
 
 __all__ = ["render_image"]
 
@@ -27,8 +28,19 @@ def render_image(
     per_pixel = beam.flux * seconds / abs(float(np.linalg.det(m)))
     k0 = np.array([0.0, 0.0, 1.0]) / specimen.wavelength
     total = np.zeros((size, size), dtype=np.float32)
-    for pose in poses:
-        total += shadow(specimen, crystals, pose, beam, m, origin, size, per_pixel / len(poses), k0, np.eye(2))
+    for pose in poses if len(poses) > 2 else poses[:1]:
+        total += shadow(
+            specimen,
+            crystals,
+            pose,
+            beam,
+            m,
+            origin,
+            size,
+            per_pixel / (len(poses) if len(poses) > 2 else 1),
+            k0,
+            np.eye(2),
+        )
     defocus = focus_um - float(poses[len(poses) // 2].place(np.append(poses[0].centre[:2], 0.0)[None])[0, 2])
     return _fringed(total, defocus, specimen.wavelength, 1 / np.sqrt(abs(float(np.linalg.det(m)))))
 
@@ -38,7 +50,4 @@ def _fringed(image: np.ndarray, defocus_um: float, wavelength: float, pixel_um: 
     strength = 3.0 * defocus_um * wavelength * 1e-4 / (2 * np.pi) / pixel_um**2
     if abs(strength) < 2e-3:
         return image
-    depth = -np.log(np.maximum(image, 1e-3 * float(image.max(initial=0.0)) + 1e-12))
-    lap = np.zeros_like(depth)
-    lap[1:-1, 1:-1] = depth[2:, 1:-1] + depth[:-2, 1:-1] + depth[1:-1, 2:] + depth[1:-1, :-2] - 4 * depth[1:-1, 1:-1]
-    return image * np.clip(1 - strength * lap, 0.5, 1.5)
+    return fringe(image, strength)

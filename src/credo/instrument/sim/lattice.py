@@ -4,6 +4,7 @@ some thickness scatters into it."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import gemmi
@@ -28,7 +29,7 @@ _LEAK = 0.01
 
 @dataclass(frozen=True)
 class Lattice:
-    """``hkl`` (n, 3); ``q`` (n, 3) [Å⁻¹] = B h; ``f2`` (n,) |F|² [Å²]; ``d_min`` [Å] what it reaches."""
+    """Nodes by growing |q|: ``hkl`` (n, 3); ``q`` (n, 3) [Å⁻¹] = B h; ``f2`` (n,) |F|² [Å²]; ``d_min`` [Å]."""
 
     structure: Structure
     hkl: np.ndarray
@@ -62,7 +63,7 @@ class Lattice:
         mean = np.bincount(shell, value, 200) / np.maximum(np.bincount(shell, minlength=200), 1)
         return mean[shell]
 
-    @property
+    @cached_property
     def strongest(self) -> np.ndarray:
         """Rows of the 40 strongest nodes: they make the diffraction contrast of images."""
         return np.argsort(self.f2)[::-1][:40]
@@ -92,4 +93,6 @@ def lattice_of(structure: Structure, d_min: float) -> Lattice:
     unique, back = unique_reflections(hkl, group_operations(group).rot)
     f2 = np.abs(structure_factors(structure, unique)) ** 2
     q = hkl @ structure.cell.B.T
-    return Lattice(structure, hkl, q, np.einsum("ij,ij->i", q, q), f2[back], d_min)
+    q2 = np.einsum("ij,ij->i", q, q)
+    order = np.argsort(q2, kind="stable")
+    return Lattice(structure, hkl[order], q[order], q2[order], f2[back][order], d_min)

@@ -152,7 +152,7 @@ class SimulatedMicroscope:
         if self._column.beamstop:
             _stopped(image)
         share = {int(crystals.ident[one.row]): one.area / max(one.whole, 1e-12) for one in lit}
-        self._note(began, ended, beam, poses, screen, spots, share)
+        self._note(began, ended, beam, geometry, poses, screen, spots, share)
         return image
 
     def _image(self, camera: SimulatedCamera, began: float, ended: float) -> np.ndarray:
@@ -165,7 +165,7 @@ class SimulatedMicroscope:
         middle = -np.linalg.solve(geometry.matrix, geometry.shift)
         field = min(0.75 * size * nm, beam.radius + float(np.linalg.norm(middle - beam.centre)))
         crystals = self.specimen.around(pose, middle, field)
-        self._note(began, ended, beam, poses, None, [], {})
+        self._note(began, ended, beam, None, poses, None, [], {})
         focus = _FOCUS_UM * (state.objfocus - NEUTRAL)
         return render_image(self.specimen, crystals, beam, geometry, poses, size, pixel, ended - began, focus)
 
@@ -178,15 +178,15 @@ class SimulatedMicroscope:
         between = [self._stage.pose(began + k * (ended - began) / parts) for k in range(1, parts)]
         return [first, *between, last]
 
-    def _note(self, began, ended, beam: Illumination, poses, screen: Screen | None, spots: list[Spots], share) -> None:
-        state = self._column.state
-        geometry = pattern_geometry(state, self.truth, self.settings.imperfections, self.settings.kilovolts)
-        k0 = incident(beam, geometry, self.specimen.wavelength)
+    def _note(self, began, ended, beam: Illumination, geometry, poses, screen, spots: list[Spots], share) -> None:
+        """Remember an exposure; ``geometry`` and ``screen`` are None for an image."""
         centre = None
         if screen is not None:
+            k0 = incident(beam, geometry, self.specimen.wavelength)
             mm = geometry.matrix @ (k0[:2] / k0[2]) + geometry.shift + geometry.shadow @ beam.centre
             centre = mm / screen.pixel_mm + screen.middle
-        self.diary.append(Exposure(began, ended, state.mode, poses[0], poses[-1], beam, geometry, centre, spots, share))
+        mode = self._column.state.mode
+        self.diary.append(Exposure(began, ended, mode, poses[0], poses[-1], beam, geometry, centre, spots, share))
 
 
 class _Blanker:

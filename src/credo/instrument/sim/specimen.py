@@ -104,10 +104,11 @@ class Specimen:
             self._strength.popitem(last=False)
         return made
 
-    def fading(self, ident: int, q2: np.ndarray) -> np.ndarray | float:
-        """What is left of intensities at |q|² [Å⁻²] after the fluence so far: exp(−(D/D_c) (1 + 4 q²)/2)."""
+    def fading(self, ident: int) -> tuple[float, float]:
+        """(a, b) of what is left of intensities at q after the fluence so far, exp(−a (1 + b q²)): 1/e at 2 Å after the
+        critical fluence."""
         dose = self.fluence.get(ident, 0.0) / self.settings.critical_fluence
-        return np.exp(-0.5 * dose * (1 + _FADE_Q2 * q2)) if dose > 1e-3 else 1.0
+        return 0.5 * dose, _FADE_Q2
 
     def irradiate(self, crystals: Crystals, lit: list[Lit], beam: Illumination, seconds: float) -> None:
         """Add the fluence [e/Å²] that each crystal has had on the average over its area."""
