@@ -34,6 +34,7 @@ _COMMANDS = (
     (app, "compare", "credo.app.structure:compare", "Refinements of one phase side by side, their atoms superposed."),
     (app, "powder", "credo.app.structure:powder", "The powder pattern of a structure, laid over a measured one."),
     (app, "cluster", "credo.app.sorting:cluster", "Cells sorted by lattice, then data sets by intensity."),
+    (app, "merge", "credo.app.merging:merge", "Data sets of one phase scaled together and merged."),
     (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),
     (app, "convert", "credo.app.conversion:convert", "Any readable format to any writable one."),
     (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),
