@@ -31,7 +31,7 @@ def write_xscale_inp(
 
 
 def write_scaled(
-    path: Path, cell: Cell, space_group: int, wavelength: float, table: Reflections, names: Sequence[str]
+    path: Path, cell: Cell, space_group: int, wavelength: float, table: Reflections, names: list[str]
 ) -> None:
     """Unmerged observations (h k l intensity sigma dataset rejected) as XSCALE's output: records h k l I σ ISET.
 

@@ -13,6 +13,8 @@ VIOLATIONS = (0.002, 0.01, 0.03, 0.08, 0.2)
 #: An absent reflection may still be anything, so that none settles the matter alone.
 _WILD = 0.03
 _QUANTILES = (np.arange(96) + 0.5) / 96
+#: Intensities at these quantiles of Wilson's two distributions, of mean 1.
+_LEVELS = {"acentric": -np.log1p(-_QUANTILES), "centric": np.asarray(chi2.ppf(_QUANTILES, 1))}
 
 
 class Distribution:
@@ -26,7 +28,7 @@ class Distribution:
 
         ``filled``: the part of every intensity that multiple scattering has brought, alike for all.
         """
-        level = -np.log1p(-_QUANTILES) if kind == "acentric" else chi2.ppf(_QUANTILES, 1)
+        level = _LEVELS[kind]
         t = mean * ((1 - filled) * level + filled)
         # the levels stand for all that lies between them
         between = np.gradient(t)
@@ -64,6 +66,6 @@ def centric_share(data: Distribution) -> tuple[float, float]:
         acentric = data.log_density("acentric", filled=filled)
         ratio = np.exp(np.clip(data.log_density("centric", filled=filled) - acentric, -30, 30))
         log.append([float(np.log1p(x * (ratio - 1)).sum() + acentric.sum()) for x in f])
-    posterior = np.exp(logsumexp(log, axis=0) - logsumexp(log))
+    posterior = np.exp(np.asarray(logsumexp(log, axis=0)) - float(logsumexp(log)))
     mean = float((f * posterior).sum())
     return mean, float(np.sqrt(((f - mean) ** 2 * posterior).sum()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from credo.model import Cell
 from credo.physics.ewald import miller_indices
@@ -32,7 +32,7 @@ def completeness_by_direction(
     q = possible @ cell.B.T
     q = q / np.linalg.norm(q, axis=1, keepdims=True)
     q = np.where(q[:, 2:] < 0, -q, q)
-    _, nearest = cKDTree(directions).query(q)
+    _, nearest = KDTree(directions).query(q)
     total = np.bincount(nearest, minlength=n)
     share = np.bincount(nearest, seen[of[len(hkl) :]], n) / np.maximum(total, 1)
     return directions, np.where(total > 0, share, np.nan)

@@ -132,6 +132,10 @@ def scale_sets(
     return fit.result()
 
 
+#: What the kernels take of the state: starts of the groups, k, weights, means, knots, parts, s².
+_Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
 class _Fit:
     """The state of one scaling: observations sorted by unique reflection, scales, means and errors."""
 
@@ -217,7 +221,7 @@ class _Fit:
     def _prior_times(self, v: np.ndarray) -> np.ndarray:
         return np.stack([_tridiagonal(*part, v[i]) for i, part in enumerate(self.prior)])
 
-    def _solve(self, rows: tuple, g: np.ndarray) -> np.ndarray:
+    def _solve(self, rows: _Rows, g: np.ndarray) -> np.ndarray:
         """Conjugate gradients on the normal equations."""
         inverse, at = self._preconditioner(rows)
         x, r = np.zeros_like(g), g.copy()
@@ -237,7 +241,7 @@ class _Fit:
             direction, rz = z + following / rz * direction, following
         return x
 
-    def _preconditioner(self, rows: tuple) -> tuple[np.ndarray, np.ndarray]:
+    def _preconditioner(self, rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
         """Inverses (d, 2q, 2q) of the sets' own normal matrices, and where their parameters are (d, q), −1 for none."""
         sizes = np.diff(self.knots.first)
         q = int(sizes.max())
