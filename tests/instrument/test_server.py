@@ -28,8 +28,11 @@ TOKEN = "a token that is long enough"
 class Full:
     """The full server over the plain instrument, in real time."""
 
+    thread_bound = True
+
     def __init__(self, make, safety=None, **options):
         self.microscope = make(RealClock(), shape=(32, 24))
+        self.microscope.thread_bound = self.thread_bound
         self.microscope.stage.set_rotation_speed(100.0)
         self.server = Server(lambda: Guard(self.microscope, safety or Safety(poll_s=0.01)), port=0, **options)
         self.server.start()
@@ -40,6 +43,12 @@ class Full:
 
     def blanked(self):
         return self.microscope.blanker.on
+
+
+class AnyThread(Full):
+    """The same over an instrument that may be called from any thread."""
+
+    thread_bound = False
 
 
 class Legacy:
@@ -60,7 +69,7 @@ class Legacy:
         return self.server.device.blanked
 
 
-@pytest.fixture(params=[Full, Legacy])
+@pytest.fixture(params=[Full, AnyThread, Legacy])
 def serve(request, make):
     """``serve(**options)``: a running server of either kind."""
     running = []
@@ -233,11 +242,12 @@ def test_states_are_pushed(serve):
 
 def raw_session(address):
     raw = socket.create_connection(address, timeout=5)
-    wire.read_header(raw, 4096)
+    reader = wire.Reader(raw)
+    reader.header(4096)
     hello = {"version": 1, "session": "0123456789abcdef", "nonce": "", "name": "raw"}
     wire.send(raw, {"id": 0, "method": "hello", "args": hello})
-    assert "result" in wire.read_header(raw, 4096)[0]
-    return raw
+    assert "result" in reader.header(4096)[0]
+    return raw, reader
 
 
 @pytest.mark.parametrize(
@@ -254,9 +264,9 @@ def raw_session(address):
 def test_a_malformed_frame_ends_that_connection_and_nothing_else(serve, attack):
     server = serve()
     with Client(server.address) as other:
-        raw = raw_session(server.address)
+        raw, reader = raw_session(server.address)
         raw.sendall(attack)
-        answer = wire.read_header(raw, 1 << 20)[0]
+        answer = reader.header(1 << 20)[0]
         assert answer["error"]["kind"] == "WireError"
         assert raw.recv(10) == b""
         raw.close()
@@ -266,9 +276,10 @@ def test_a_malformed_frame_ends_that_connection_and_nothing_else(serve, attack):
 def test_no_greeting_no_service(serve):
     server = serve()
     raw = socket.create_connection(server.address, timeout=5)
-    wire.read_header(raw, 4096)
+    reader = wire.Reader(raw)
+    reader.header(4096)
     wire.send(raw, {"id": 1, "method": "position", "args": {}})
-    assert "error" in wire.read_header(raw, 4096)[0]
+    assert "error" in reader.header(4096)[0]
     raw.close()
 
 
@@ -276,9 +287,9 @@ def test_arguments_of_5_kB_pass_and_non_finite_ones_do_not(serve):
     server = serve()
     with Client(server.address) as client:
         assert len(client.call("get", names=["brightness"] * 150)) == 1
-    raw = raw_session(server.address)
+    raw, reader = raw_session(server.address)
     wire.send(raw, {"id": 3, "method": "get", "args": {"names": []}, "timeout": "soon"})
-    assert wire.read_header(raw, 4096)[0]["error"]["kind"] == "Refused"
+    assert reader.header(4096)[0]["error"]["kind"] == "Refused"
     raw.close()
 
 

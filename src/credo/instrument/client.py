@@ -74,8 +74,9 @@ class Client:
         raw = self._connect()
         try:
             wire.send(raw, {"id": 1, "method": "subscribe", "args": {}})
+            reader = wire.Reader(raw)
             while True:
-                header, _ = wire.read_header(raw, wire.HEADER_LIMIT)
+                header, _ = reader.header(wire.HEADER_LIMIT)
                 if "state" in header:
                     yield header["state"]
         except EOFError:
@@ -128,7 +129,8 @@ class Client:
     def _greet(self, raw: socket.socket) -> None:
         wire.tune(raw)
         try:
-            greeting, _ = wire.read_header(raw, 4096)
+            reader = wire.Reader(raw)
+            greeting, _ = reader.header(4096)
             ours, theirs = secrets.token_hex(16), str(greeting.get("nonce"))
             args = {"version": wire.VERSION, "session": self._session, "name": self._name, "nonce": ours}
             if greeting.get("auth"):
@@ -136,7 +138,7 @@ class Client:
                     raise WireError("the server wants a token", "set server.token_file")
                 args["mac"] = wire.mac(self._token, "client", theirs, ours)
             wire.send(raw, {"id": 0, "method": "hello", "args": args})
-            answer, _ = wire.read_header(raw, 4096)
+            answer, _ = reader.header(4096)
         except (EOFError, OSError) as error:
             raise WireError(f"the server hung up during the greeting ({error})") from None
         if "error" in answer:
@@ -152,7 +154,8 @@ class _Line:
 
     def __init__(self, raw: socket.socket) -> None:
         self._raw, self._lock, self._numbers = raw, threading.Lock(), itertools.count(1)
-        self._dead = False
+        self._reader, self._patience, self._dead = wire.Reader(raw), 0.0, False
+        raw.settimeout(None)
 
     def call(self, name: str, arguments: dict[str, Any], timeout: float, patience: float) -> Any:
         with self._lock:
@@ -160,16 +163,18 @@ class _Line:
                 raise WireError("the connection to the instrument server is closed", "connect again")
             number = next(self._numbers)
             try:
-                self._raw.settimeout(patience)
-                wire.send(self._raw, {"id": number, "method": name, "args": arguments, "timeout": min(timeout, 3600.0)})
+                if patience != self._patience:
+                    wire.patience(self._raw, patience)
+                    self._patience = patience
+                wire.send(self._raw, {"id": number, "method": name, "args": arguments, "timeout": min(timeout, 3600)})
                 while True:
-                    header, size = wire.read_header(self._raw, wire.HEADER_LIMIT, _FRAME_LIMIT)
-                    data = wire.read_blob(self._raw, size) if size else None
+                    header, size = self._reader.header(wire.HEADER_LIMIT, _FRAME_LIMIT)
+                    data = self._reader.blob(size) if size else None
                     if header.get("id") in (number, None):
                         return _result(header, data)
             except (OSError, EOFError) as error:
                 self._hang_up()
-                late = isinstance(error, TimeoutError)
+                late = isinstance(error, (TimeoutError, BlockingIOError))
                 what = f"did not answer {name} in {patience:g} s" if late else f"hung up during {name}"
                 raise WireError(f"the instrument server {what}", "look at the server, then connect again") from None
 

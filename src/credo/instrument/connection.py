@@ -31,6 +31,7 @@ class Connection:
 
     def __init__(self, raw: socket.socket, token: bytes | None) -> None:
         self.raw, self._token = raw, token
+        self._reader = wire.Reader(raw)
         self.session = self.name = ""
         self.closed = False
         self._sending = threading.Lock()
@@ -46,7 +47,7 @@ class Connection:
         self.raw.settimeout(_GREETING_S)
         nonce = secrets.token_hex(16)
         wire.send(self.raw, {"credo": wire.VERSION, "nonce": nonce, "auth": self._token is not None})
-        hello, _ = wire.read_header(self.raw, 4096)
+        hello, _ = self._reader.header(4096)
         args = hello.get("args")
         args = args if isinstance(args, dict) else {}
         theirs, session = str(args.get("nonce", "")), str(args.get("session", ""))
@@ -63,7 +64,7 @@ class Connection:
         self.raw.settimeout(None)
 
     def read(self) -> dict[str, Any]:
-        return wire.read_header(self.raw, REQUEST_LIMIT)[0]
+        return self._reader.header(REQUEST_LIMIT)[0]
 
     def answer(self, number: Any, result: Any = None, error: Exception | None = None) -> None:
         """Send a result, a frame or an error."""

@@ -258,7 +258,11 @@ class Camera(Protocol):
 
 @runtime_checkable
 class Microscope(Protocol):
-    """One instrument, opened. High tension, valves and vacuum have no setter here, and none may be added."""
+    """One instrument, opened. High tension, valves and vacuum have no setter here, and none may be added.
+
+    A class may say ``thread_bound = False`` when it does not matter which thread calls it as long as one does at a
+    time; then the server saves the way through its hardware thread.
+    """
 
     @property
     def name(self) -> str: ...

@@ -166,6 +166,7 @@ class ReplicaCamera:
 class Replica:
     """A ``Microscope`` that is only its state."""
 
+    thread_bound = False
     name: str
     clock: Clock
     stage: ReplicaStage

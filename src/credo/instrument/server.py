@@ -68,6 +68,7 @@ class Server:
             self.close()
             raise
         self._service = Service(self._guard)
+        self._hardware.any_thread = not getattr(self._guard.microscope, "thread_bound", True)
         for name in self._guard.microscope.cameras:
             self._cameras[name] = Worker(f"credo-camera-{name}", period=1.0)
             self._cameras[name].start()

@@ -21,6 +21,7 @@ import hmac
 import json
 import socket
 import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,13 @@ import numpy as np
 from credo.instrument.errors import WireError
 from credo.instrument.protocols import Frame
 
-__all__ = [
-    "HEADER_LIMIT", "VERSION", "frame_header", "frame_of", "mac", "read_blob", "read_header", "send", "tune",
-]  # fmt: skip
+__all__ = ["HEADER_LIMIT", "VERSION", "Reader", "frame_header", "frame_of", "mac", "patience", "send", "tune"]
 
 VERSION = 1
 HEADER_LIMIT = 1 << 20  # bytes; a request may have a sixteenth
 BLOB_LIMIT = 1 << 28
 _SIZES = struct.Struct(">IQ")
+_PIECE = 1 << 14
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 
@@ -50,55 +50,69 @@ def tune(connection: socket.socket) -> None:
 def send(connection: socket.socket, header: dict[str, Any], blob: Any = None) -> None:
     """Send one frame; the caller holds the connection's sending lock."""
     head = _encode(header).encode()
-    sizes = _SIZES.pack(len(head), 0 if blob is None else len(blob))
-    connection.sendall(sizes + head)
+    connection.sendall(_SIZES.pack(len(head), 0 if blob is None else len(blob)) + head)
     if blob is not None:
         connection.sendall(blob)
 
 
-def read_header(connection: socket.socket, limit: int, blob_limit: int = 0) -> tuple[dict[str, Any], int]:
-    """The next header and the size of the blob that follows it. ``EOFError`` when the other side has closed."""
-    n, blob = _SIZES.unpack(_read(connection, _SIZES.size, may_end=True))
-    if n > limit or blob > blob_limit:
-        raise WireError(f"a frame of {n} + {blob} bytes is larger than allowed ({limit} + {blob_limit})")
-    try:
-        header = json.loads(_read(connection, n).decode(), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"a frame's header is not JSON ({error})"[:200]) from None
-    if not isinstance(header, dict):
-        raise WireError("a frame's header is not an object")
-    return header, blob
+class Reader:
+    """Frames from a connection, whose bytes are taken in as large pieces as come."""
 
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._kept = connection, b""
 
-def read_blob(connection: socket.socket, size: int) -> np.ndarray:
-    """``size`` bytes as a new uint8 array (numpy asks for huge pages: they fault in faster than a bytearray's)."""
-    data = np.empty(size, np.uint8)
-    _fill(connection, data.data)
-    return data
+    def header(self, limit: int, blob_limit: int = 0) -> tuple[dict[str, Any], int]:
+        """The next header and the size of the blob that follows it. ``EOFError`` when the other side has closed."""
+        n, blob = _SIZES.unpack(self._take(_SIZES.size, may_end=True))
+        if n > limit or blob > blob_limit:
+            raise WireError(f"a frame of {n} + {blob} bytes is larger than allowed ({limit} + {blob_limit})")
+        try:
+            header = _decode(self._take(n).decode())
+        except (ValueError, RecursionError) as error:
+            raise WireError(f"a frame's header is not JSON ({error})"[:200]) from None
+        if not isinstance(header, dict):
+            raise WireError("a frame's header is not an object")
+        return header, blob
 
-
-def _read(connection: socket.socket, size: int, may_end: bool = False) -> bytes:
-    data = connection.recv(size)
-    if len(data) == size:
+    def blob(self, size: int) -> np.ndarray:
+        """``size`` bytes as a new uint8 array (numpy asks for huge pages: they fault in faster than a bytearray's)."""
+        data = np.empty(size, np.uint8)
+        head = self._kept[:size]
+        self._kept = self._kept[size:]
+        data[: len(head)] = np.frombuffer(head, np.uint8)
+        view = data.data[len(head) :]
+        while len(view):
+            got = self._connection.recv_into(view)
+            if not got:
+                raise WireError("the connection ended in the middle of a frame")
+            view = view[got:]
         return data
-    if not data and size and may_end:
-        raise EOFError
-    whole = bytearray(size)
-    whole[: len(data)] = data
-    _fill(connection, memoryview(whole)[len(data) :])
-    return bytes(whole)
+
+    def _take(self, size: int, may_end: bool = False) -> bytes:
+        while len(self._kept) < size:
+            more = self._connection.recv(max(_PIECE, size - len(self._kept)))
+            if not more:
+                if may_end and not self._kept:
+                    raise EOFError
+                raise WireError("the connection ended in the middle of a frame")
+            self._kept += more
+        taken, self._kept = self._kept[:size], self._kept[size:]
+        return taken
 
 
-def _fill(connection: socket.socket, view: memoryview) -> None:
-    while len(view):
-        got = connection.recv_into(view)
-        if not got:
-            raise WireError("the connection ended in the middle of a frame")
-        view = view[got:]
+def patience(connection: socket.socket, seconds: float) -> None:
+    """Let a blocking ``recv`` fail with ``BlockingIOError`` after ``seconds`` (Python's own time-out asks the system
+    before every piece, which costs as much as the piece)."""
+    value = max(int(1000 * seconds), 1)
+    packed = value if sys.platform == "win32" else struct.pack("ll", value // 1000, value % 1000 * 1000)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, packed)
 
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not a number")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 def mac(token: bytes, side: str, server_nonce: str, client_nonce: str) -> str:

@@ -41,7 +41,11 @@ class Job:
 
 class Worker:
     """Runs jobs in a thread of its own. A job that returns a generator waits in it (it yields seconds) while others
-    pass. ``tick`` is called at least every ``period`` seconds between jobs."""
+    pass. ``tick`` is called at least every ``period`` seconds between jobs.
+
+    Handing work from thread to thread costs more than a small job. Where the hardware does not mind which thread calls
+    it as long as only one does (``any_thread``; COM objects do mind), an idle worker's job is run by who submits it.
+    """
 
     def __init__(self, name: str, tick: Callable[[], None] = lambda: None, period: float = 0.05) -> None:
         self._tick, self._period = tick, period
@@ -49,6 +53,8 @@ class Worker:
         self._urgent: deque[Job] = deque()
         self._waiting: list[tuple[float, Generator, Job]] = []
         self._closed = False
+        self._turn = threading.Lock()
+        self.any_thread = False
         self.busy_since: float | None = None
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -58,6 +64,13 @@ class Worker:
     def submit(self, job: Job, urgent: bool = False) -> None:
         if self._closed:
             job.finish(error=HardwareFault("the instrument is closed"))
+        elif self.any_thread and not urgent and self._normal.empty() and self._turn.acquire(blocking=False):
+            try:
+                self._do(job)
+            finally:
+                self._turn.release()
+            if self._waiting:
+                self._normal.put(None)
         elif urgent:
             self._urgent.append(job)
             self._normal.put(None)
@@ -93,13 +106,17 @@ class Worker:
         next_tick = 0.0
         while not self._closed:
             now = time.monotonic()
-            if now >= next_tick:
-                next_tick = now + self._period
-                self._guarded(self._tick)
-            due = self._resume_waiting(now) if self._waiting else next_tick
+            due = next_tick
+            if now >= next_tick or self._waiting:
+                with self._turn:
+                    if now >= next_tick:
+                        next_tick = now + self._period
+                        self._guarded(self._tick)
+                    due = self._resume_waiting(now)
             job = self._next(min(next_tick, due) - time.monotonic())
             if job is not None:
-                self._do(job)
+                with self._turn:
+                    self._do(job)
         self._refuse_rest()
 
     def _next(self, timeout: float) -> Job | None:
