@@ -78,9 +78,9 @@ def render_pattern(
     spots = [s for one in lit for s in _bragg(specimen, crystals, one, beam, geometry, poses, screen, dose, k0)]
     for s, one in spots:
         _draw(image, crystals, s, one, beam, geometry, poses[len(poses) // 2], screen)
-    diffracted = sum(float(s.electrons.sum()) for s, _ in spots)
-    _smooth(image, specimen, crystals, lit, beam, geometry, screen, seconds, k0)
-    _direct(image, specimen, crystals, beam, geometry, poses[len(poses) // 2], screen, seconds, k0, diffracted)
+    gone = sum(float(s.electrons.sum()) for s, _ in spots)
+    gone += _smooth(image, specimen, crystals, lit, beam, geometry, screen, seconds, k0)
+    _direct(image, specimen, crystals, beam, geometry, poses[len(poses) // 2], screen, seconds, k0, gone)
     return image, [s for s, _ in spots]
 
 
@@ -177,8 +177,8 @@ def _patch(crystals: Crystals, one: Lit, beam: Illumination, geometry: PatternGe
     return out / max(out.sum(), 1e-12)
 
 
-def _smooth(image, specimen: Specimen, crystals: Crystals, lit, beam, geometry, screen, seconds: float, k0) -> None:
-    """Inelastic and diffuse scattering of film and crystals, and a gold film's rings."""
+def _smooth(image, specimen: Specimen, crystals: Crystals, lit, beam, geometry, screen, seconds: float, k0) -> float:
+    """Inelastic and diffuse scattering of film and crystals, and a gold film's rings; returns their electrons."""
     s = specimen.settings
     film = 0.0 if s.film == "none" else 1 - np.exp(-1e-3 * s.film_nm / FILM_PATH_UM)
     electrons = beam.current * seconds * film
@@ -192,15 +192,16 @@ def _smooth(image, specimen: Specimen, crystals: Crystals, lit, beam, geometry, 
     per_pixel = table * _area(to_q)
     centre = _on_screen(k0[None, :2] / k0[2], beam.centre, geometry, screen)[0]
     add_radial(image, centre, to_q, per_pixel.astype(np.float32), (TABLE - 1) / Q_TOP)
+    q = np.linspace(0, Q_TOP, TABLE)
+    return float(2 * np.pi * np.trapezoid(table * q, q))
 
 
-def _direct(image, specimen, crystals, beam, geometry, pose, screen, seconds: float, k0, diffracted: float) -> None:
+def _direct(image, specimen, crystals, beam, geometry, pose, screen, seconds: float, k0, gone: float) -> None:
     """The direct beam: a spot, or the disc with the specimen's shadow in it."""
     scale = _shadow_scale(geometry, screen)
     centre = _on_screen(k0[None, :2] / k0[2], beam.centre, geometry, screen)
-    film = 0.0 if specimen.settings.film == "none" else 1e-3 * specimen.settings.film_nm / FILM_PATH_UM
     if scale * beam.radius < _DISC_PX:
-        left = max(beam.current * seconds * np.exp(-film) - diffracted, 0.0)
+        left = max(beam.current * seconds - gone, 0.0)
         stamp(image, centre, np.array([left]), _blur(beam, geometry, screen, 2 * beam.radius))
         return
     # the shadow image in its own frame: the beam's middle stands where the undiffracted rays arrive

@@ -62,7 +62,7 @@ class CameraSettings(_Table):
     gain: float = Field(default=1.0, gt=0, description="counts per electron")
     read_noise: float = Field(default=0.0, ge=0, description="rms read-out noise [counts]")
     offset: float = Field(default=0.0, ge=0, description="counts of a dark pixel")
-    saturation: int = Field(default=11810, gt=0, description="largest count")
+    saturation: int = Field(default=11810, gt=0, le=65535, description="largest count")
     count_rate_ns: float = Field(default=0.0, ge=0, description="time a pixel is deaf after an electron [ns]")
     dead_time: float = Field(default=0.008, ge=0, description="between frames of a stream [s]")
     hot: float = Field(default=2e-5, ge=0, description="share of hot pixels")
