@@ -29,8 +29,8 @@ __all__ = ["GroupCandidate", "LaueCandidate", "lattice_settings", "rank_laue", "
 #: met among organic crystals (CSD) and inorganic ones (ICSD).
 _USUAL = {2, 4, 12, 14, 15, 19, 33, 61, 62, 63, 139, 166, 194, 221, 225, 227}
 _RARE = {
-    3, 6, 16, 17, 22, 25, 27, 28, 30, 32, 35, 37, 39, 42, 49, 75, 77, 80, 89, 93, 97, 98, 99, 101, 103, 105, 111, 112, 115,
-    116, 143, 149, 156, 157, 158, 168, 171, 172, 177, 183, 184, 195, 196, 200, 207, 208, 209, 211,
+    3, 6, 16, 17, 22, 25, 27, 28, 30, 32, 35, 37, 39, 42, 49, 75, 77, 80, 89, 93, 97, 98, 99, 101, 103, 105, 111,
+    112, 115, 116, 143, 149, 156, 157, 158, 168, 171, 172, 177, 183, 184, 195, 196, 200, 207, 208, 209, 211,
 }  # fmt: skip
 _FREQUENT = {
     1, 5, 7, 9, 11, 13, 18, 20, 29, 36, 43, 55, 56, 57, 58, 59, 60, 64, 71, 72, 74, 82, 85, 86, 87, 88, 92, 96, 113,
@@ -44,6 +44,8 @@ _INDEPENDENT = 0.5
 _CENTRIC, _ACENTRIC = (0.54, 0.12, 0.35), (0.05, 0.08, 0.10)
 #: Strain between a lattice and the symmetric one nearest to it, where no covariance tells [fraction].
 _STRAIN = 0.01
+#: Sets of equivalents that suffice to judge a rotation, and observations that suffice for all.
+_ENOUGH, _MOST = 15, 60_000
 #: ln of how often a lattice is more symmetric than its crystal by chance.
 _COINCIDENCE = -2.3
 
@@ -129,14 +131,21 @@ def rank_laue(tables: Sequence[Reflections], cell: Cell, centring: str, toleranc
 
     Each set is brought to E² by itself, and the E² of repeated indices averaged, so that nothing need be scaled. How
     well true equivalents must agree is the data's own repeatability; false ones agree by chance (reduce/symmetry.py).
+    Where there are enough, only equivalents within each set are compared: sets may be indexed in different settings.
     A lattice that has to be strained for a group speaks against it.
     """
     hkl, e2, own = _mean_e2(tables, cell)
+    apart = _apart(tables, cell) if len(tables) > 1 else None
     found: dict[frozenset[bytes], tuple[float, LaueCandidate]] = {}
     for change, letter, name in lattice_settings(cell, centring, tolerance):
         here = cell.reindexed(change)
         holohedry = proper_rotations(laue_rotations(name))
         ranked = rank_laue_groups(np.rint(hkl @ change).astype(int), e2, holohedry, own_cc=own)
+        if apart is not None:
+            h, e, owner = apart
+            within = rank_laue_groups(np.rint(h @ change).astype(int), e, holohedry, own_cc=own, owner=owner)
+            whole = next(f for f in within if len(f.group) == len(holohedry))
+            ranked = within if whole.pairs >= _ENOUGH else ranked
         # against no symmetry at all: what lattices with other rotations have in common
         nothing = next(f.score for f in ranked if len(f.group) == 1)
         for f in ranked:
@@ -150,6 +159,15 @@ def rank_laue(tables: Sequence[Reflections], cell: Cell, centring: str, toleranc
     probability = np.exp(scores - logsumexp(scores))
     out = [replace(c, probability=float(x)) for x, (_, c) in zip(probability, found.values())]
     return sorted(out, key=lambda c: -c.probability)
+
+
+def _apart(tables: Sequence[Reflections], cell: Cell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """hkl, E² and owner of the observations of the largest sets, as many as are needed."""
+    order = sorted(range(len(tables)), key=lambda d: -len(tables[d]))
+    total = np.cumsum([len(tables[d]) for d in order])
+    parts = [_own_e2(tables[d], cell)[:2] for d in order[: int(np.searchsorted(total, _MOST)) + 1]]
+    owner = np.repeat(np.arange(len(parts)), [len(h) for h, _ in parts])
+    return np.concatenate([h for h, _ in parts]), np.concatenate([e for _, e in parts]), owner
 
 
 def _metric_order(laue_group: str, centring: str) -> int:

@@ -15,6 +15,7 @@ from credo.io.space_group import find_space_group
 from credo.merge.common_axes import common_axes, mean_cell, on_axes
 from credo.merge.halves import cc_half_by_crystals
 from credo.merge.members import Member, scale_members
+from credo.merge.one_setting import one_setting
 from credo.merge.scale import Pool, Scaled, ScalingSettings, pool
 from credo.merge.symmetry import GroupCandidate, LaueCandidate, rank_laue, rank_space_groups
 from credo.model import CannotDo, Cell, Reflections, UnreadableInput
@@ -45,6 +46,7 @@ class MergeSettings(BaseModel):
     tolerance: float = Field(
         default=3.0, gt=0, lt=15, description="strain within which the lattice is taken as symmetric [%]"
     )
+    ambiguity: bool = Field(default=True, description="bring sets that may be indexed in several ways into one setting")
     knot_deg: float = Field(
         default=4.0, gt=0, description="spacing of the knots of scale and B along the rotation [deg]"
     )
@@ -150,6 +152,9 @@ def merge_sets(
     candidates = _laue_groups(sets, cell, centring, settings)
     laue = candidates[0]
     sets = [_on(s, laue.change, laue.centring, laue.laue_group) for s in sets]
+    if settings.ambiguity:
+        say("one setting for all")
+        sets = _in_one_setting(sets, laue, settings)
     cell = mean_cell([s.crystal.cell for s in sets], laue_rotations(laue.laue_group))
     say("scaling")
     tables = [_within(s.table, cell, settings.d_min) for s in sets]
@@ -199,6 +204,13 @@ def _on(s: DataSet, p: np.ndarray, centring: str, laue_group: str) -> DataSet:
         crystal = crystal.reindexed(p)
     crystal = crystal.replace(centring=centring, laue_group=laue_group, space_group=None)
     return replace(s, experiment=s.experiment.replace(crystals=(crystal,)), table=on_axes(s.table, p))
+
+
+def _in_one_setting(sets: list[DataSet], laue: LaueCandidate, settings: MergeSettings) -> list[DataSet]:
+    cell = mean_cell([s.crystal.cell for s in sets], np.eye(3)[None])
+    tables = [s.table for s in sets]
+    changes = one_setting(tables, cell, laue.laue_group, laue.centring, settings.tolerance / 100)
+    return [_on(s, t, laue.centring, laue.laue_group) for s, t in zip(sets, changes)]
 
 
 def _wavelength(sets: Sequence[DataSet], warnings: list[str]) -> float:

@@ -74,32 +74,42 @@ def find_laue_group(
 
 @dataclass(frozen=True)
 class LaueFit:
-    """A group (n, 3, 3) of rotations, its log-likelihood below the best one's, and the mean CC of E² under it."""
+    """A group (n, 3, 3) of rotations, its log-likelihood below the best one's, the mean CC of E² under it, and how many
+    sets of equivalents tell of the rotation of which least is known."""
 
     group: np.ndarray
     score: float
     cc: float
+    pairs: int
 
 
 def rank_laue_groups(
-    hkl: np.ndarray, e2: np.ndarray, holohedry: np.ndarray, spread: float = 0.15, own_cc: float | None = None
+    hkl: np.ndarray,
+    e2: np.ndarray,
+    holohedry: np.ndarray,
+    spread: float = 0.15,
+    own_cc: float | None = None,
+    owner: np.ndarray | None = None,
 ) -> list[LaueFit]:
     """All subgroups of a lattice's rotations (n, 3, 3), the likeliest first, from E² (m,) of observations (m, 3).
 
     own_cc: how well E² correlates with itself when measured again, where that is known; else from repeated indices.
+    owner: (m,) data set of each; then only observations of one set are compared, which holds in whatever setting each
+    was indexed.
     """
+    owner = np.zeros(len(hkl), dtype=np.int64) if owner is None else owner
     telling = _general(hkl, holohedry)
     if telling.sum() > 100:
-        hkl, e2 = hkl[telling], e2[telling]
+        hkl, e2, owner = hkl[telling], e2[telling], owner[telling]
     orbit = unique_reflections(hkl, holohedry)[1] if len(hkl) else np.empty(0, dtype=int)
-    operations = [_correlation(hkl, e2, r, orbit) for r in holohedry]
+    operations = [_correlation(hkl, e2, r, orbit, owner) for r in holohedry]
     identity = next(o for o in operations if np.array_equal(o.rotation, np.eye(3)))
     others = [o for o in operations if o is not identity]
     own = own_cc if own_cc is not None else identity.cc if identity.n > 30 else 0.0
     best_cc = float(np.clip(max([own, *(o.cc for o in others)]), 0.3, 0.98))
     scored = [(_log_likelihood(group, others, best_cc, spread), group) for group in _subgroups(holohedry)]
     scored.sort(key=lambda t: (-t[0], -len(t[1])))
-    return [LaueFit(g, s - scored[0][0], _mean_cc(g, others)) for s, g in scored]
+    return [LaueFit(g, s - scored[0][0], _mean_cc(g, others), _fewest(g, others)) for s, g in scored]
 
 
 def proper_rotations(rotations: np.ndarray) -> np.ndarray:
@@ -136,15 +146,18 @@ def _general(hkl: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     return own.sum(axis=1) == 1
 
 
-def _correlation(hkl: np.ndarray, e2: np.ndarray, rotation: np.ndarray, orbit: np.ndarray) -> _Operation:
+def _correlation(
+    hkl: np.ndarray, e2: np.ndarray, rotation: np.ndarray, orbit: np.ndarray, owner: np.ndarray
+) -> _Operation:
     """CC of E² over pairs (h, ±hR) of different observations; ``orbit`` (n,): which are equivalent in the lattice."""
     span = 4 * int(np.abs(hkl).max(initial=1)) + 3
     weights = np.array([span * span, span, 1])
-    key = hkl @ weights
+    shift = owner.astype(np.int64) * span**3
+    key = hkl @ weights + shift
     order = np.argsort(key, kind="stable")
     values, pairs = key[order], []
     for sign in (1, -1):
-        wanted = sign * (hkl @ rotation) @ weights
+        wanted = sign * (hkl @ rotation) @ weights + shift
         left, right = np.searchsorted(values, wanted, "left"), np.searchsorted(values, wanted, "right")
         for k in range(int((right - left).max(initial=0))):
             has = left + k < right
@@ -186,6 +199,11 @@ def _log_likelihood(group: np.ndarray, others: list[_Operation], cc: float, spre
             off = 0.0
         total -= 0.5 * off * off / sd2
     return total
+
+
+def _fewest(group: np.ndarray, others: list[_Operation]) -> int:
+    inside = {r.tobytes() for r in group}
+    return min((o.n for o in others if o.rotation.tobytes() in inside), default=0)
 
 
 def _mean_cc(group: np.ndarray, others: list[_Operation]) -> float:
