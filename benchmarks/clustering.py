@@ -16,7 +16,8 @@ import numpy as np
 
 from credo.merge.cells import cell_distances, cut_tree, tree
 from credo.merge.intensities import correlations, intensity_clusters, intensity_distances, intensity_table
-from credo.merge.strain import cluster_cells, reduce_lattice, strains
+from credo.merge.cell_clusters import cluster_cells
+from credo.merge.strain import reduce_lattice, strains
 from credo.model import Cell
 
 #: IZA's cells [Å, deg] with their centring.

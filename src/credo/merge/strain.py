@@ -1,4 +1,4 @@
-"""Cells sorted by the strain between their lattices over all nearly reduced bases; the number of kinds is found."""
+"""The strain between lattices over all their nearly reduced bases, and the cut of its tree that suggests itself."""
 
 from __future__ import annotations
 
@@ -10,20 +10,10 @@ from functools import cache
 import numpy as np
 
 from credo.kernels.strain import least_strained
-from credo.merge.cells import by_size, cut_tree, tree
 from credo.model import Cell
 from credo.physics.symmetry import primitive_basis
 
-__all__ = [
-    "CellCluster",
-    "CellClusters",
-    "Lattice",
-    "cluster_cells",
-    "gap_cut",
-    "reduce_lattice",
-    "relation",
-    "strains",
-]
+__all__ = ["CAP", "Lattice", "aliases", "gap_cut", "reduce_lattice", "relation", "strains"]
 
 #: Strain beyond which lattices have nothing to do with each other.
 CAP = 0.5
@@ -46,30 +36,6 @@ class Lattice:
     def inverse(self) -> np.ndarray:
         """O⁻¹ (3, 3), upper triangular, of G = OᵀO [Å⁻¹]."""
         return np.linalg.inv(np.linalg.cholesky(self.metric)).T
-
-
-@dataclass(frozen=True)
-class CellCluster:
-    """``members`` by position; ``reindex[i]``: P (3, 3) with (a', b', c') = (a, b, c) P on the axes of ``reference``;
-    ``cell``: the mean there, with the covariance of the mean where there are three members or more; ``index``: of the
-    super- or sublattice each member is, 1 for the lattice itself."""
-
-    members: tuple[int, ...]
-    reference: int
-    cell: Cell
-    reindex: tuple[np.ndarray, ...]
-    index: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class CellClusters:
-    """``labels`` (n,) from 1; ``distance`` (n, n) strains; ``joins``: the tree; ``cut``: where it was cut."""
-
-    labels: np.ndarray
-    clusters: tuple[CellCluster, ...]
-    distance: np.ndarray
-    joins: np.ndarray
-    cut: float
 
 
 def reduce_lattice(cell: Cell, centring: str = "P") -> Lattice:
@@ -174,66 +140,3 @@ def gap_cut(joins: np.ndarray) -> float:
     levels = np.array([lowest, *heights[heights > lowest], CAP])
     widest = int(np.argmax(np.diff(np.log(levels))))
     return float(np.sqrt(levels[widest] * levels[widest + 1]))
-
-
-def cluster_cells(
-    cells: Sequence[Cell], centrings: Sequence[str] | None = None, cut: float | None = None, max_index: int = 3
-) -> CellClusters:
-    """Sort cells into lattices. ``cut``: strain at which the tree of average linkage is cut; found where not given.
-
-    A cluster of a tenth of another's size or a single cell joins it when its middle cell is that of the other, or a
-    sub- or superlattice of it of index up to ``max_index``, within the cut: an accident of
-    indexing. Larger ones stay, since real phases are so related (LTA and
-    FAU, by 2).
-    """
-    lattices = [reduce_lattice(c, k) for c, k in zip(cells, centrings or ["P"] * len(cells), strict=True)]
-    distance, bases = strains(lattices)
-    joins = tree(distance)
-    height = gap_cut(joins) if cut is None else cut
-    labels = cut_tree(joins, height)
-    groups = [np.flatnonzero(labels == k) for k in range(1, labels.max() + 1)]
-    heads = [int(g[np.argmin(distance[np.ix_(g, g)].sum(axis=1))]) for g in groups]
-    joined = _accidents(lattices, groups, heads, height, max_index)
-    for small, big in joined.items():
-        labels[groups[small]] = labels[groups[big]][0]
-    labels = by_size(labels)
-    kept = sorted((k for k in range(len(groups)) if k not in joined), key=lambda k: labels[heads[k]])
-    clusters = tuple(
-        _cluster(lattices, bases, np.flatnonzero(labels == labels[heads[k]]), groups[k], heads[k], max_index)
-        for k in kept
-    )
-    return CellClusters(labels, clusters, distance, joins, height)
-
-
-def _accidents(lattices, groups, heads, height: float, max_index: int) -> dict[int, int]:
-    """Which small group is a sub- or superlattice of which large one (nearest first)."""
-    joined: dict[int, int] = {}
-    for small, group in enumerate(groups):
-        large = [k for k, g in enumerate(groups) if len(g) > 1 and len(group) <= max(1, len(g) // 10) and k != small]
-        found = [(relation(lattices[heads[small]], lattices[heads[k]], max_index), k) for k in large if max_index > 1]
-        near = min(((d, k) for (d, n, _), k in found if d < height), default=None)
-        if near is not None and near[1] not in joined:
-            joined[small] = near[1]
-    return joined
-
-
-def _cluster(lattices, bases, members, own, head: int, max_index: int) -> CellCluster:
-    """Every member on the axes of the head, and their mean."""
-    back = np.linalg.inv(lattices[head].basis)
-    operators, index = [], []
-    for j in members:
-        if j == head:
-            p, n = lattices[j].basis, 1
-        elif j in own:
-            u = bases[head, j] if head < j else np.linalg.inv(bases[j, head])
-            p, n = lattices[j].basis @ u, 1
-        else:
-            _, n, p = relation(lattices[j], lattices[head], max_index)
-        operators.append(p @ back)
-        index.append(n)
-    moved = np.array(
-        [lattices[j].cell.replace(covariance=None).reindexed(p).parameters for j, p in zip(members, operators)]
-    )
-    mean, n = moved.mean(axis=0), len(members)
-    spread = np.cov(moved.T) / n if n > 2 else (lattices[head].cell.covariance if n == 1 else None)
-    return CellCluster(tuple(map(int, members)), head, Cell(*mean, covariance=spread), tuple(operators), tuple(index))

@@ -16,7 +16,7 @@ from credo.io.project import read_experiment, read_reflections
 from credo.io.reflection_files import read_any
 from credo.merge.cells import cell_distances, cut_tree, tree
 from credo.merge.intensities import correlations, intensity_clusters, intensity_distances, intensity_table
-from credo.merge.strain import CellCluster, cluster_cells
+from credo.merge.cell_clusters import CellCluster, cluster_cells
 from credo.model import CannotDo, Crystal, Experiment, Reflections, UnreadableInput
 from credo.pipeline.output import Output, fingerprint, run_command
 
