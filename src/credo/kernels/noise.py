@@ -9,8 +9,10 @@ from numba import njit
 
 __all__ = ["add_normal", "poisson_image", "poisson_tables"]
 
-#: Tables for the means k/2 below 128; what is left of a mean, below 1/2, is drawn on its own: Poisson means add.
-_STEP, _ROWS, _LENGTH, _GUIDE = 2, 256, 256, 256
+#: Tables for the means k/8 below 16 and k/2 from there to 128; what is left of a mean is drawn on its own, since
+#: Poisson means add: rarely anything where the steps are fine.
+_FINE, _COARSE, _KNEE, _TOP = 8, 2, 16, 128
+_LENGTH, _GUIDE = 256, 256
 _GOLD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -18,7 +20,8 @@ def poisson_tables() -> tuple[np.ndarray, np.ndarray]:
     """Cumulative probabilities (rows, length) scaled to 2³², and for each row where to begin the search (rows, 256)."""
     from scipy.stats import poisson
 
-    mean = np.arange(_ROWS) / _STEP
+    fine, coarse = np.arange(_KNEE * _FINE) / _FINE, _KNEE + np.arange((_TOP - _KNEE) * _COARSE) / _COARSE
+    mean = np.concatenate([fine, coarse])
     cdf = poisson.cdf(np.arange(_LENGTH)[None], mean[:, None])
     cumulative = np.minimum(np.rint(cdf * 2.0**32), 2.0**32 - 1).astype(np.uint32)
     cumulative[:, -1] = 2**32 - 1
@@ -70,23 +73,27 @@ def poisson_image(lam: np.ndarray, seed: int, cumulative: np.ndarray, guide: np.
     low = np.uint64(0xFFFFFFFF)
     last = np.uint64(0xFFFFFFFE)
     state = _mixed(np.uint64(seed) + _GOLD)
-    small = 1.0 / _STEP
     unit = 2.0**-32
     for i in range(ny):
         for j in range(nx):
             mean = lam[i, j]
-            if mean * _STEP < _ROWS:
+            if mean < _TOP:
                 if mean <= 0:
                     out[i, j] = 0
                     continue
                 state = state + _GOLD
                 word = _mixed(state)
                 u, v = min(word >> half, last), (word & low) * unit
-                row = int(mean * _STEP)
+                if mean < _KNEE:
+                    row = int(mean * _FINE)
+                    rest = mean - row * (1.0 / _FINE)
+                else:
+                    row = int((mean - _KNEE) * _COARSE)
+                    rest = mean - _KNEE - row * (1.0 / _COARSE)
+                    row += _KNEE * _FINE
                 n = int(guide[row, u >> np.uint64(24)])
                 while cumulative[row, n] <= u:
                     n += 1
-                rest = mean - row * small
                 if v >= 1 - rest:  # else surely below exp(−rest): what the table leaves adds nothing
                     p = exp(-rest)
                     k, total = 0, p
