@@ -13,7 +13,17 @@ from credo.kernels.strain import least_strained
 from credo.model import Cell
 from credo.physics.symmetry import primitive_basis
 
-__all__ = ["CAP", "Lattice", "aliases", "gap_cut", "reduce_lattice", "relation", "strains"]
+__all__ = [
+    "CAP",
+    "Lattice",
+    "aliases",
+    "gap_cut",
+    "reduce_lattice",
+    "relation",
+    "shortest",
+    "strains",
+    "sublattices",
+]
 
 #: Strain beyond which lattices have nothing to do with each other.
 CAP = 0.5
@@ -42,10 +52,10 @@ def reduce_lattice(cell: Cell, centring: str = "P") -> Lattice:
     """The three shortest vectors of a lattice (Minkowski), right-handed, shortest first."""
     p = primitive_basis(centring)
     g = cell.metric
-    return Lattice(cell, q := _shortest(p, g), q.T @ g @ q)
+    return Lattice(cell, q := shortest(p, g), q.T @ g @ q)
 
 
-def _shortest(p: np.ndarray, g: np.ndarray) -> np.ndarray:
+def shortest(p: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Columns of P made as short as they can be under the metric G; the hand is kept."""
     p, hand = p.copy(), np.sign(np.linalg.det(p))
     steps = [s for s in itertools.product((-1, 0, 1), repeat=2) if any(s)]
@@ -108,10 +118,10 @@ def relation(a: Lattice, b: Lattice, max_index: int = 3) -> tuple[float, int, np
     """
     best = (CAP, 1, np.eye(3))
     for n in range(1, max_index + 1):
-        for h in _sublattices(n):
+        for h in sublattices(n):
             for reverse in (False, True)[: 1 if n == 1 else 2]:
                 fine, coarse = (a, b) if reverse else (b, a)
-                s = _shortest(h, fine.metric)
+                s = shortest(h, fine.metric)
                 d, u = strains([Lattice(fine.cell, fine.basis @ s, s.T @ fine.metric @ s), coarse])
                 # coarse U = fine S, both on reduced axes
                 p = s @ np.linalg.inv(u[0, 1]) if reverse else u[0, 1] @ np.linalg.inv(s)
@@ -121,7 +131,7 @@ def relation(a: Lattice, b: Lattice, max_index: int = 3) -> tuple[float, int, np
 
 
 @cache
-def _sublattices(n: int) -> tuple[np.ndarray, ...]:
+def sublattices(n: int) -> tuple[np.ndarray, ...]:
     """All sublattices of index n, as upper triangular integer bases (Hermite)."""
     shapes = [(x, y, n // (x * y)) for x in range(1, n + 1) for y in range(1, n + 1) if n % (x * y) == 0]
     return tuple(
