@@ -32,9 +32,21 @@ def test_hydrogen_does_not_count():
 
 
 def test_expected_atoms_by_kind():
-    assert expected_atoms(1800, {"C": 10, "H": 12}) == pytest.approx(100)
+    assert expected_atoms(1800, {"C": 10, "O": 2}) == pytest.approx(100)
     assert expected_atoms(1050, {"Ca": 3, "Al": 2, "Si": 3, "O": 12}) == pytest.approx(100)
     assert expected_atoms(1500, {}) == pytest.approx(100)
+
+
+def test_a_formula_that_fills_the_cell_is_its_contents():
+    """Whole cells of CHA (porous, rhombohedral) and grossular (dense, body-centred)."""
+    assert expected_atoms(2391 / 3, {"Si": 36, "O": 72}, lattice_points=3) == pytest.approx(36)
+    assert expected_atoms(1661 / 2, {"Ca": 24, "Al": 16, "Si": 24, "O": 96}, lattice_points=2) == pytest.approx(80)
+
+
+def test_molecules_come_in_whole_numbers():
+    """α-glycine, four molecules in 309 Å³; biotin, four in 1157 Å³."""
+    assert expected_atoms(309, {"C": 2, "H": 5, "N": 1, "O": 2}) == pytest.approx(20)
+    assert expected_atoms(1157, {"C": 10, "H": 16, "N": 2, "O": 3, "S": 1}) == pytest.approx(64)
 
 
 def test_heavier_scatters_more():

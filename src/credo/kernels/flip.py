@@ -12,6 +12,7 @@ __all__ = [
     "OUTSIDE",
     "WEAK",
     "add_at",
+    "average_orbits",
     "eliminate_low_density",
     "flip",
     "impose_moduli",
@@ -19,6 +20,7 @@ __all__ = [
 
 #: What is known of a point of the half-complex transform.
 OUTSIDE, OBSERVED, WEAK, MISSING, FLOATING = 0, 1, 2, 3, 4
+_NOUGHT = np.float32(1e-12)
 
 
 @njit(cache=True, fastmath=True)
@@ -75,7 +77,8 @@ def impose_moduli(
         elif st == OBSERVED or (st == WEAK and not shift_weak):
             v = g[i]
             a = np.sqrt(v.real * v.real + v.imag * v.imag)
-            if a > 0:
+            # what rounding leaves of nought has no phase
+            if a > _NOUGHT:
                 g[i] = v * (modulus[i] / a)
             else:
                 g[i] = modulus[i]
@@ -92,3 +95,26 @@ def add_at(series: np.ndarray, hkl: np.ndarray, values: np.ndarray, shape: tuple
     nx, ny, nz = shape
     for n in range(len(hkl)):
         series[((hkl[n, 0] % nx) * ny + hkl[n, 1] % ny) * nz + hkl[n, 2] % nz] += values[n]
+
+
+@njit(cache=True, fastmath=True)
+def average_orbits(g: np.ndarray, row: np.ndarray, mate: np.ndarray, conj: np.ndarray, turn: np.ndarray) -> None:
+    """Each orbit of reflections gets its mean over a group's operations, in place on the flat transform ``g``.
+
+    row (m, ops): where h R of orbit m stands, ``conj``: as its Friedel mate; ``turn``: e^(−2πi h·t) of
+    G(h) = e^(−2πi h·t) G(h R); ``mate``: where its mate stands too, or −1.
+    """
+    orbits, ops = row.shape
+    for m in range(orbits):
+        total = np.complex64(0)
+        for o in range(ops):
+            v = g[row[m, o]]
+            total += (np.conj(v) if conj[m, o] else v) * turn[m, o]
+        total /= np.float32(ops)
+        for o in range(ops):
+            v = total * np.conj(turn[m, o])
+            if conj[m, o]:
+                v = np.conj(v)
+            g[row[m, o]] = v
+            if mate[m, o] >= 0:
+                g[mate[m, o]] = np.conj(v)

@@ -8,11 +8,12 @@ import numpy as np
 
 from credo.kernels.structure_factors import point_factors
 from credo.physics.symmetry import laue_rotations
+from credo.solve.group_phasing import absent_in
 from credo.solve.normalise import PhasingData
-from credo.solve.recycle import Sites, absent_in, recycle, sites_of_map
+from credo.solve.recycle import Sites, recycle, sites_of_map
 from credo.solve.space_group import GroupFit, rank_groups
 
-__all__ = ["ORDER_REWARD", "Candidate", "candidates_of", "phased_in_group", "same_operations", "supergroups_of"]
+__all__ = ["ORDER_REWARD", "Candidate", "candidates_of", "judge", "same_operations", "supergroups_of"]
 
 #: A subgroup of index 2 has twice the sites and fits better by about this much in R (facts/structure-solution.md 2.1).
 ORDER_REWARD = 0.055
@@ -66,7 +67,7 @@ def _judge_all(
     for fit in likely:
         if len(chosen) < most and not any(same_operations(fit, other) for other in chosen):
             chosen.append(fit)
-    return sorted((_judge(data, transform, f, n_atoms) for f in chosen), key=lambda c: c.score)
+    return sorted((judge(data, f, *recycle(data, transform, f), n_atoms) for f in chosen), key=lambda c: c.score)
 
 
 def supergroups_of(
@@ -88,20 +89,8 @@ def supergroups_of(
     return _judge_all(data, phases, fits, n_atoms, 3)
 
 
-def phased_in_group(
-    data: PhasingData, fit: GroupFit, n_atoms: float, seed: int, threshold: float = 1.1, cycles: int = 100
-) -> Candidate:
-    """Charge flipping from random phases with the group's symmetry imposed throughout: far fewer unknowns than in P1,
-    for structures of high symmetry that P1 leaves in a false minimum."""
-    rng = np.random.default_rng([seed, fit.group.number])
-    start = data.e * np.exp(2j * np.pi * rng.random(len(data.e)))
-    return _judge(data, start, fit, n_atoms, cycles, threshold)
-
-
-def _judge(
-    data: PhasingData, transform: np.ndarray, fit: GroupFit, n_atoms: float, flipping: int = 0, threshold: float = 1.1
-) -> Candidate:
-    phases, rho = recycle(data, transform, fit, flipping=flipping, threshold=threshold)
+def judge(data: PhasingData, fit: GroupFit, phases: np.ndarray, rho: np.ndarray, n_atoms: float) -> Candidate:
+    """The sites of a map in a group, and how they explain |E|. phases (n,): at the group's origin."""
     sites = sites_of_map(data, rho, fit, max(4, round(1.15 * n_atoms)))
     if len(sites.xyz) == 0:
         return Candidate(fit, sites, phases, 1.0, 0.0)

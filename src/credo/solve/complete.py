@@ -21,6 +21,8 @@ __all__ = ["Completed", "complete", "observed_in"]
 
 #: Elements are looked at again only where R1 says that the positions are right.
 _WORTH_TYPING = 0.4
+#: Nothing is worth adding to, or dropping from, what agrees no better.
+_HOPELESS = 0.6
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,13 @@ def complete(
     wavelength: float,
     n_atoms: float,
     rounds: int = 3,
-    cycles: int = 10,
+    cycles: int = 8,
 ) -> Completed:
     """cell: conventional. Rounds of least squares, each followed by dropping atoms that melt and adding peaks."""
     sites = candidate.sites
     structure = _named(cell, candidate, sites.xyz @ data.basis.T, sites.height, sites.multiplicity, formula)
     observed = observed_in(data, candidate.fit.group)
-    settings = LeastSquaresSettings(cycles=cycles, weight_a=0.2)
+    settings = LeastSquaresSettings(cycles=cycles, weight_a=0.2, converged=0.1)
     fit = None
     for n in range(rounds + 1):
         try:
@@ -72,7 +74,7 @@ def complete(
         except CredoError as error:
             return Completed(candidate, structure, None, error.reason, len(observed.f2))
         structure = fit.structure
-        if n == rounds:
+        if n == rounds or fit.r1 > _HOPELESS:
             break
         kept = _without_false_atoms(structure)
         more = _with_missing_atoms(kept, fit, observed, formula, n_atoms * _cells(data))

@@ -14,6 +14,10 @@ __all__ = ["expected_atoms", "light_and_heavy", "parse_formula"]
 #: Volume per atom that is not hydrogen [Å³] in organic crystals (18, Kempster & Lipson) and in oxides (9 in garnets,
 #: 12 in feldspars).
 ORGANIC, OXIDE = 18.0, 10.5
+#: Mean volumes of elements in organic crystals at room temperature [Å³] (Hofmann, Acta Cryst. B58 (2002) 489).
+_ELEMENT_VOLUME = {"H": 5.08, "D": 5.08, "C": 13.87, "N": 11.8, "O": 11.39, "F": 11.17, "P": 29.5, "S": 25.2,
+                   "Cl": 25.8, "Br": 32.7, "I": 46.2, "B": 13.24}  # fmt: skip
+_ORGANIC_ELEMENTS = {"C", "N", "O", "F", "P", "S", "Cl", "Br", "I", "B"}
 
 
 def parse_formula(text: str | None) -> dict[str, float]:
@@ -31,14 +35,36 @@ def parse_formula(text: str | None) -> dict[str, float]:
     return {e: n for e, n in found.items() if n > 0}
 
 
-def expected_atoms(volume: float, formula: dict[str, float]) -> float:
-    """Atoms but hydrogen in a volume [Å³]: 18 Å³ each in organics, 10.5 in inorganics, 15 otherwise."""
+def expected_atoms(volume: float, formula: dict[str, float], lattice_points: int = 1) -> float:
+    """Atoms but hydrogen in a primitive volume [Å³], of which the formula's cell holds ``lattice_points``.
+
+    A formula that fills the cell is its contents. Of an organic molecule a whole number Z is in the cell, by the
+    elements' volumes (Hofmann 2002); otherwise 18 Å³ each in organics, 10.5 in inorganics, 15 where it is unclear.
+    """
     heavy = {e: n for e, n in formula.items() if e not in ("H", "D")}
     if not heavy:
         return volume / 15.0
+    each = sum(heavy.values())
+    z = volume * lattice_points / _formula_volume(formula, heavy)
+    organic = set(heavy) <= _ORGANIC_ELEMENTS
+    filled = (0.7, 1.45) if organic else (0.4, 2.2)
+    if filled[0] < z < filled[1] or (each > 60 and z < 4):
+        z = 1.0
+    elif organic and formula.get("H", 0) and z > 1:
+        z = float(np.rint(z))
+    return z * each / lattice_points
+
+
+def _formula_volume(formula: dict[str, float], heavy: dict[str, float]) -> float:
+    """Volume [Å³] that a formula takes."""
+    each = sum(heavy.values())
+    if set(heavy) <= _ORGANIC_ELEMENTS and formula.get("H", 0):
+        return sum(_ELEMENT_VOLUME.get(e, 15.0) * n for e, n in formula.items())
     if set(heavy) <= {"Si", "Al", "P", "Ge", "O"}:  # a framework as often as a dense oxide
-        return volume / 15.0
-    return volume / (ORGANIC if heavy.get("C", 0) >= 0.3 * sum(heavy.values()) else OXIDE)
+        return 15.0 * each
+    if len(heavy) == 1:
+        return _ELEMENT_VOLUME.get(next(iter(heavy)), 15.0) * each
+    return (ORGANIC if heavy.get("C", 0) >= 0.3 * each else OXIDE) * each
 
 
 def light_and_heavy(formula: dict[str, float]) -> list[tuple[str, float]]:

@@ -11,13 +11,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.model import Cell
-from credo.solve.candidates import Candidate, candidates_of, phased_in_group, supergroups_of
+from credo.solve.candidates import Candidate, candidates_of, supergroups_of
 from credo.solve.complete import Completed, complete
 from credo.solve.composition import strength
 from credo.solve.normalise import PhasingData
-from credo.solve.phasing import RECIPES, PhasingSettings, Trial, trials
+from credo.solve.group_search import GroupTrials
+from credo.solve.phasing import PhasingSettings, Trial, trials
 from credo.solve.ranking import corrected_r1, expected_r1, preference
 from credo.solve.retype import multiplicities
+from credo.solve.space_group import GroupFit
 
 __all__ = ["Problem", "Search", "SolveSettings"]
 
@@ -87,6 +89,7 @@ class Search:
         self._stale, self._improved = 0, self._started
         _, i, s = problem.data.merged
         self._expected = expected_r1(i, s)
+        self._groups = GroupTrials(problem.data, problem.laue_group, problem.centring, problem.n_atoms)
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -112,20 +115,14 @@ class Search:
                         p.data, trial.transform, p.laue_group, p.centring, p.n_atoms, self.settings.candidates
                     )
                 )
-            if not self._convinced():
-                self._take(self._in_groups(seed, trial))
+            if self._groups.due(time.process_time() - self._started) and not self._convinced():
+                self._take(self._groups.round(list(self.found.values()), self._leader(), seed))
             if self._convinced() or self._over():
                 break
         self._finish()
 
-    def _in_groups(self, seed: int, trial: Trial) -> list[Candidate]:
-        """Random starts with the symmetry of the three likeliest groups so far imposed."""
-        p = self.problem
-        if p.laue_group == "-1":
-            return []
-        likely = sorted(self.found.values(), key=lambda c: -(c.fit.agreement + 0.03 * np.log2(c.fit.order)))[:3]
-        threshold = RECIPES[trial.number % len(RECIPES)].threshold
-        return [phased_in_group(p.data, c.fit, p.n_atoms, seed + 7919 * trial.number, threshold) for c in likely]
+    def _leader(self) -> GroupFit | None:
+        return self.refined[0].candidate.fit if self.done else None
 
     def _take(self, new: list[Candidate]) -> None:
         """Keeps what is better than what its group had, and refines the best of it."""

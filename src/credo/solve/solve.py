@@ -91,7 +91,7 @@ def solve(
     hkl, intensity, sigma = _checked(cell, hkl, intensity, sigma)
     formula = parse_formula(composition)
     data = normalise(cell, centring, laue_group, hkl, intensity, sigma)
-    n_atoms = expected_atoms(data.cell.volume, formula)
+    n_atoms = expected_atoms(data.cell.volume, formula, round(cell.volume / data.cell.volume))
     problem = Problem(data, cell, laue_group, centring, n_atoms, formula, wavelength, settings)
     search = Search(problem, progress or (lambda _: None))
     search.run(seed)

@@ -14,7 +14,12 @@ from credo.physics.symmetry import Operations, compatible_groups, group_operatio
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import Lookup, fast_shape, friedel_pairs
 
-__all__ = ["GroupFit", "Symmetriser", "rank_groups", "symmetrise"]
+__all__ = ["GroupFit", "Symmetriser", "likely_by_absences", "rank_groups", "symmetrise"]
+
+
+#: The other of each enantiomorphic pair.
+_FIRST_OF_PAIR = {78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180,
+                  213: 212}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,37 @@ class GroupFit:
     def order(self) -> int:
         """Operations per primitive cell."""
         return len(self.operations)
+
+
+def absence_evidence(data: PhasingData, operations: Operations) -> float:
+    """Σ ln p(|E|² | forbidden) − ln p(|E|² | present) over the unique reflections that operations (primitive basis)
+    forbid: both exponential, with means 0.1 (multiple scattering) and 1; one reflection counts −2 at most."""
+    forbidden = np.zeros(len(data.hkl), dtype=bool)
+    for r, t in zip(operations.rot, operations.trans):
+        phase = data.hkl @ t
+        forbidden |= (np.abs(phase - np.rint(phase)) > 1e-3) & np.all(data.hkl @ r == data.hkl, axis=1)
+    _, first = np.unique(data.unique[forbidden], return_index=True)
+    e2 = data.e[forbidden][first] ** 2
+    return float(np.maximum(np.log(10) - 9 * e2, -2.0).sum())
+
+
+def likely_by_absences(data: PhasingData, laue_group: str, centring: str, most: int = 6) -> list[GroupFit]:
+    """Groups that explain what is absent, not laid over any phases; of each enantiomorphic pair and each two settings
+    of one number with the same absences only the first."""
+    found = []
+    for group in compatible_groups(laue_group, centring):
+        operations = group_operations(group).on_basis(data.basis)
+        evidence = absence_evidence(data, operations)
+        found.append((round(evidence, 6), len(operations), GroupFit(group, operations, np.zeros(3), 0.0, 0.0)))
+    found.sort(key=lambda f: (-f[0], -f[1]))
+    seen: set[tuple[float, int]] = set()
+    kept = []
+    for evidence, _, fit in found:
+        key = (evidence, _FIRST_OF_PAIR.get(fit.group.number, fit.group.number))
+        if key not in seen:
+            seen.add(key)
+            kept.append(fit)
+    return kept[:most]
 
 
 class _PhasePairs:
