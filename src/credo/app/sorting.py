@@ -46,4 +46,17 @@ def _summary(report: dict, folder: Path) -> str:
     for k, part in enumerate(report["clusters"], start=1):
         cell = " ".join(f"{x:.2f}" for x in part["cell"])
         lines.append(f"{k:>3}  {len(part['members']):>4} members  {cell}")
+        if "intensity_verdicts" in part:
+            lines += _intensities(part, report["datasets"])
     return "\n".join([*lines, f"all in {folder / 'report.json'}"])
+
+
+def _intensities(part: dict, names: list[str]) -> list[str]:
+    """How the sets of one cell part by intensity, and why some are in no phase."""
+    verdicts = part["intensity_verdicts"]
+    sizes = [sum(v["label"] == k for v in verdicts) for k in range(1, part["intensity_k"] + 1)]
+    lines = [f"     by intensity: {' + '.join(map(str, sizes)) or 'no two agree'}"]
+    lines += [
+        f"       {v['kind']}: {names[i]}: {v['reason']}" for i, v in zip(part["members"], verdicts) if v["label"] == 0
+    ]
+    return [*lines, *(f"     {w}" for w in part.get("warnings", []))]

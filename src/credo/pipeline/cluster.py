@@ -14,10 +14,11 @@ from credo.io.edtools import read_cells_yaml, sniff_cells_yaml
 from credo.io.merged import without_geometry
 from credo.io.project import read_experiment, read_reflections
 from credo.io.reflection_files import read_any
+from credo.merge.cell_clusters import CellCluster, cluster_cells
 from credo.merge.cells import cell_distances, cut_tree, tree
 from credo.merge.intensities import correlations, intensity_clusters, intensity_distances, intensity_table
-from credo.merge.cell_clusters import CellCluster, cluster_cells
 from credo.model import CannotDo, Crystal, Experiment, Reflections, UnreadableInput
+from credo.pipeline.cluster_intensities import intensity_numbers
 from credo.pipeline.output import Output, fingerprint, run_command
 
 __all__ = ["ClusterSettings", "cluster"]
@@ -33,15 +34,27 @@ class ClusterSettings(BaseModel):
         default="strain", description="of the cells; euclid is the thesis's eq. 6, and needs --cut as the last two do"
     )
     cut: float | None = Field(default=None, gt=0, description="distance at which the tree of cells is cut")
-    intensity_cut: float = Field(default=0.4, gt=0, le=1, description="the same for intensities, d = (1 - CC²)^½")
-    min_common: int = Field(default=5, ge=2, description="reflections that two sets must share to be compared")
+    intensity_method: Literal["model", "thesis"] = Field(
+        default="model", description="one model of all log intensities, or the thesis's eq. 7 with its tree cut"
+    )
+    tolerance: float = Field(
+        default=2.0, ge=0, le=10, description="strain [%] up to which settings are ambiguous to the lattice (model)"
+    )
+    intensity_cut: float = Field(
+        default=0.4, gt=0, le=1, description="where the tree of intensities is cut, d = (1 - CC²)^½ (thesis)"
+    )
+    min_common: int = Field(default=5, ge=2, description="reflections that two sets must share (thesis)")
 
 
 @dataclass(frozen=True)
 class _Member:
     name: str
-    crystal: Crystal
+    experiment: Experiment
     table: Reflections
+
+    @property
+    def crystal(self) -> Crystal:
+        return self.experiment.crystal
 
 
 def cluster(
@@ -78,7 +91,7 @@ def _members(path: Path) -> list[_Member]:
     if sniff_cells_yaml(path):
         records = read_cells_yaml(path)
         return [
-            _Member(r.directory or f"{path}#{r.number}", without_geometry(r.cell, r.space_group).crystal, Reflections())
+            _Member(r.directory or f"{path}#{r.number}", without_geometry(r.cell, r.space_group), Reflections())
             for r in records
         ]
     if path.name == "experiment.json":
@@ -94,7 +107,7 @@ def _member(path: Path, experiment: Experiment | None, table: Reflections) -> _M
         table = Reflections()
     elif "lattice" in table:
         table = table.select(table["lattice"] == 0)
-    return _Member(str(path), experiment.crystal, table)
+    return _Member(str(path), experiment, table)
 
 
 def _sorted(members: list[_Member], settings: ClusterSettings) -> dict[str, Any]:
@@ -124,11 +137,13 @@ def _described(part: CellCluster, members: list[_Member], settings: ClusterSetti
         "reindex": part.reindex, "lattice_index": part.index,
     }  # fmt: skip
     tables = [_on_axes(members[i].table, p) for i, p in zip(part.members, part.reindex)]
-    if sum(map(bool, tables)) > 1:
+    if sum(map(bool, tables)) > 1 and settings.intensity_method == "thesis":
         table = intensity_table(tables, members[part.reference].crystal.laue_group)
         cc, common = correlations(table, settings.min_common)
         numbers["intensity_labels"] = intensity_clusters(intensity_distances(cc), settings.intensity_cut)
         numbers |= {"cc": cc, "common": common}
+    elif sum(map(bool, tables)) > 1:
+        numbers |= intensity_numbers(part, [members[i].experiment for i in part.members], tables, settings.tolerance)
     return numbers
 
 

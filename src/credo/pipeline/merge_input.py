@@ -89,7 +89,8 @@ def read_phases(
 
 
 def _of_cluster(path: Path) -> list[list[Path]]:
-    """Files by phase, where a path is the result of `credo cluster`; single sets go with the largest of their cell."""
+    """Files by phase, where a path is the result of `credo cluster`; single sets go with the largest of their cell, as
+    do those in no phase (label 0), where the merge judges them once more."""
     folder = path if path.is_dir() else path.parent
     report = read_report(folder)
     if report.get("command") != "cluster" or (path.is_file() and path.name != "report.json"):
@@ -101,7 +102,7 @@ def _of_cluster(path: Path) -> list[list[Path]]:
     for part in report.get("clusters", []):
         members = [names[i] for i in part.get("members", []) if 0 <= i < len(names)]
         labels = part.get("intensity_labels") or [1] * len(members)
-        sizes = {k: labels.count(k) for k in labels}
+        sizes = {k: labels.count(k) if k else 0 for k in labels}
         largest = max(sizes, key=lambda k: sizes[k], default=1)
         own = [k if sizes[k] > 1 else largest for k in labels]
         out += [[Path(m) for m, k in zip(members, own) if k == label] for label in dict.fromkeys(own)]
