@@ -45,7 +45,9 @@ def log_observations(e: np.ndarray, de: np.ndarray, knee: float) -> tuple[np.nda
         if e[i] > 8 * de[i]:
             y[i], v[i] = np.arcsinh(e[i] / (2 * knee)), de[i] ** 2 / (e[i] ** 2 + 4 * knee**2)
             continue
-        low, high = np.sqrt(max(e[i] - 5 * de[i], 0.0)), np.sqrt(max(e[i] + 5 * de[i], 0.1 * de[i]))
+        low = np.sqrt(max(e[i] - 5 * de[i], 0.0))
+        # beyond u = 5 there is nothing a priori
+        high = min(np.sqrt(max(e[i] + 5 * de[i], 0.1 * de[i])), max(5.0, np.sqrt(max(e[i], 0.0)) + 1))
         m, s = _moments(low, high, e[i], de[i], knee)
         w = 1 / s - 1 / v0
         if w > 0.05:
