@@ -8,13 +8,14 @@ import math
 import pytest
 
 from credo.instrument.audit import AuditLog
+from credo.instrument.controller import TEMController
 from credo.instrument.errors import HardwareFault, NotReady, Refused, Stopped
 from credo.instrument.journal import Journal
 from credo.instrument.limits import plan_move
 from credo.instrument.protocols import Holder, Property, StagePosition, StageState
-from credo.instrument.replica import Replica
 from credo.instrument.safety import Guard
 from credo.instrument.safety_settings import DiffractionPreset, HolderLimits, Safety
+from credo.instrument.service import LocalLink
 
 # --- 1. limits are refused, not clipped, also of way-points ---------------------------------------------------------
 
@@ -232,7 +233,7 @@ def test_a_stage_that_moves_for_ever_ends_the_wait(make, guarded, settle):
     microscope.stage.state = lambda: StageState.READY
     guard.move({"x": 1000.0})
     position = microscope.stage.position
-    microscope.stage.position = lambda: position()._replace(x=microscope.clock.now())
+    microscope.stage.position = lambda: position()._replace(x=1e4 * microscope.clock.now())
     with pytest.raises(HardwareFault, match="still at"):
         settle(guard)
     assert microscope.clock.now() < 6
@@ -541,20 +542,19 @@ def test_a_stage_moved_by_hand_pauses_until_confirmed(make, guarded, settle):
 # --- 13. dry run, and small first moves -----------------------------------------------------------------------------
 
 
-def test_a_plan_is_rehearsed_on_a_replica_with_the_same_limits(make, guarded, settle):
+def test_a_plan_is_rehearsed_on_a_replica_with_the_same_limits(make):
     microscope = make()
-    guard = guarded(microscope)
-    guard.set("brightness", 123)
-    rehearsal = guarded(Replica.of(microscope))
-    rehearsal.move({"a": 60.0})
-    assert settle(rehearsal).a == 60.0
-    for _ in rehearsal.stream(None, 0.5, frames=4):
-        pass
-    assert rehearsal.microscope.cameras["timepix"].seconds == 2.0
-    assert rehearsal.get("brightness") == 123
+    controller = TEMController(LocalLink(Guard(microscope)))
+    controller.brightness.value = 123
+    plan = controller.rehearse()
+    plan.stage.a = 60.0
+    assert plan.stage.a == 60.0
+    assert len(list(plan.get_movie(4, exposure=0.5))) == 4
+    assert plan.link.guard.microscope.cameras["timepix"].seconds == 2.0
+    assert plan.brightness.value == 123
     with pytest.raises(Refused):
-        rehearsal.move({"a": 75.0})
-    assert microscope.stage.position().a == 0.0
+        plan.stage.a = 75.0
+    assert controller.stage.a == 0.0
     assert microscope.clock.now() == 0.0
 
 

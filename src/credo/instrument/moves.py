@@ -33,7 +33,7 @@ def supervise(stage: Stage, clock: Clock, legs: Sequence[Leg], safety: Safety) -
             began = stage.position()
             stage.start(leg.target)
             ended = yield from _until_still(stage, clock, leg, began, safety)
-            if _arrived(ended, leg.target, safety):
+            if _near(ended, leg.target, safety):
                 break
             _look_for_pole_touch(began, ended, leg.target, safety)
             if attempt + 1 == safety.arrival_tries:
@@ -50,7 +50,7 @@ def _until_still(
     """Poll until the drive rests at a position that no longer changes; watches limiter, tilt and the deadline."""
     started, deadline = clock.now(), clock.now() + _time_allowed(stage, began, leg.target, safety)
     tilt = _Tilt(began.a, leg.target["a"], stage.rotation_speed(), started, safety) if "a" in leg.target else None
-    last, still = began, 0
+    rest, since, window = began, started, _rest_window(stage, leg.target, safety)
     while True:
         yield safety.poll_s
         state, here, now = stage.state(), stage.position(), clock.now()
@@ -58,11 +58,10 @@ def _until_still(
             raise Limiter(f"hardware limiter at {_words(here, leg.target)}", "move back by the hand panel")
         if tilt:
             tilt.watch(here.a, now, state is StageState.MOVING)
-        moved = any(abs(p - q) > 1e-3 for p, q in zip(here, last, strict=True))
-        still = 0 if moved or state is not StageState.READY else still + 1
-        last = here
+        if state is not StageState.READY or not _near(here, rest._asdict(), safety, 0.5):
+            rest, since = here, now
         waited = now - started >= safety.start_grace_s
-        if still >= 1 and (_arrived(here, leg.target, safety) or (still >= 2 and waited)):
+        if now - since >= window and (waited or _near(here, leg.target, safety)):
             return here
         if now > deadline:
             raise HardwareFault(
@@ -70,6 +69,12 @@ def _until_still(
                 f"{_words(leg.target)}",
                 "it was stopped; look at the goniometer",
             )
+
+
+def _rest_window(stage: Stage, target: Mapping[str, float], safety: Safety) -> float:
+    """How long positions must agree before the stage counts as resting [s]: a slow rotation must show by then."""
+    slow = safety.arrival_deg / max(stage.rotation_speed(), 1e-3) if "a" in target else 0.0
+    return max(safety.poll_s, slow)
 
 
 def _time_allowed(stage: Stage, began: StagePosition, target: Mapping[str, float], safety: Safety) -> float:
@@ -115,7 +120,8 @@ def _look_for_pole_touch(began, ended, target, safety: Safety) -> None:
         )
 
 
-def _arrived(here: StagePosition, target: Mapping[str, float], safety: Safety) -> bool:
+def _near(here: StagePosition, target: Mapping[str, float], safety: Safety, part: float = 1.0) -> bool:
+    """Within ``part`` of the arrival tolerances: whole for arrival, half for the noise of reading a resting stage."""
     tolerance = {
         "x": 1e3 * safety.arrival_um,
         "y": 1e3 * safety.arrival_um,
@@ -123,7 +129,7 @@ def _arrived(here: StagePosition, target: Mapping[str, float], safety: Safety) -
         "a": safety.arrival_deg,
         "b": safety.arrival_deg,
     }
-    return all(abs(getattr(here, n) - v) <= tolerance[n] for n, v in target.items())
+    return all(abs(getattr(here, n) - v) <= part * tolerance[n] for n, v in target.items())
 
 
 def _words(place, names: Mapping[str, float] | None = None) -> str:

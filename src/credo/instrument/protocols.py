@@ -14,7 +14,7 @@ named in ``unit``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -48,6 +48,11 @@ Value: TypeAlias = float | int | str | bool | Pair
 AXES = ("x", "y", "z", "a", "b")
 
 
+def _known(cls: type, told: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(cls)}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k in names}
+
+
 @dataclass(frozen=True)
 class Property:
     """Metadata of one setting or reading.
@@ -69,6 +74,11 @@ class Property:
     restore: bool = True
     neutral: Value | None = None
     modes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Property:
+        """From what came over the wire; other keys are left out."""
+        return cls(**_known(cls, told))
 
 
 @runtime_checkable
@@ -220,6 +230,11 @@ class CameraInfo:
     dead_time: float = 0.0
     fragile: bool = True
     retractable: bool = False
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> CameraInfo:
+        """From what came over the wire; other keys are left out."""
+        return cls(**_known(cls, told))
 
 
 @dataclass(frozen=True)

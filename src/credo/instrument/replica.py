@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from credo.instrument.protocols import (
     CameraInfo,
     Frame,
     Holder,
-    Microscope,
     Property,
     StagePosition,
     StageState,
@@ -189,23 +189,27 @@ class Replica:
         self.blanker.blank(True)
 
     @classmethod
-    def of(cls, other: Microscope) -> Replica:
-        """The present state of ``other``, with a clock of its own that runs only when something waits."""
-        clock = StepClock(other.clock.time())
-        stage, blanker = other.stage, ReplicaBlanker(other.blanker.is_blanked())
-        groups = [
-            ReplicaSettings(g.properties, {n: g.get(n) for n in g.properties}, getattr(g, "magnifications", None))
-            for g in (other.lenses, other.deflectors, other.apertures)
-        ]
-        return cls(
-            f"replica of {other.name}",
+    def described(
+        cls, about: Mapping[str, Any], values: Mapping[str, Value], status: Mapping[str, Any], holder: Mapping[str, Any]
+    ) -> Replica:
+        """The state that an instrument told (``describe``, ``get``, ``status``, ``holder`` of ``service``)."""
+        clock, blanker = StepClock(status["time"]), ReplicaBlanker(bool(status["blanked"]))
+        axes = {n: Property.of(p) for n, p in about["axes"].items()}
+        stage = ReplicaStage(
             clock,
-            ReplicaStage(
-                clock, stage.axes, stage.rotation_speeds, stage.holder(), stage.position(), stage.rotation_speed()
-            ),
-            *groups,
-            blanker=blanker,
-            screen=ReplicaScreen(other.screen.is_up(), other.screen.movable),
-            cameras={n: ReplicaCamera(c.info, clock, blanker, c.is_inserted()) for n, c in other.cameras.items()},
-            ready=dict(other.readiness()),
+            axes,
+            Property.of(about["rotation_speeds"]),
+            Holder(holder["name"], holder["inserted"], tuple(holder["tilts"])),
+            StagePosition(*status["position"]),
+            status["rotation_speed"],
+        )
+        groups = []
+        for kind in ("lens", "deflector", "aperture"):
+            named = {n: Property.of(p) for n, p in about["settings"].items() if p["group"] == kind}
+            tables = {m: tuple(t) for m, t in about["magnifications"].items()} if kind == "lens" else None
+            groups.append(ReplicaSettings(named, {n: values[n] for n in named}, tables))
+        cameras = {n: ReplicaCamera(CameraInfo.of(c), clock, blanker) for n, c in about["cameras"].items()}
+        screen = ReplicaScreen(status["screen_up"], about["screen_movable"])
+        return cls(
+            f"replica of {about['name']}", clock, stage, *groups, blanker=blanker, screen=screen, cameras=cameras
         )

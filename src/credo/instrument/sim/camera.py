@@ -32,7 +32,15 @@ class SimulatedCamera:
     def info(self) -> CameraInfo:
         s = self.settings
         return CameraInfo(
-            s.name, (s.size, s.size), s.pixel_size_um, (1e-3, 10.0), (1, 2, 4), "uint16", s.saturation, s.dead_time
+            s.name,
+            (s.size, s.size),
+            s.pixel_size_um,
+            (1e-3, 10.0),
+            (1, 2, 4),
+            "uint16",
+            s.saturation,
+            s.dead_time,
+            fragile=False,  # a beam that is computed harms nothing
         )
 
     @property
