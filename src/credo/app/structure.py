@@ -64,6 +64,7 @@ def _shelxl_summary(report: dict[str, Any], folder: Path) -> str:
 
 def _refine_summary(report: dict[str, Any], folder: Path) -> str:
     return "\n".join([
+        *_dynamical_summary(report.get("dynamical")),
         f"R1 {report['r1_obs']:.4f} for {report['n_observed']} reflections over 2 sigma, {report['r1_all']:.4f} for "
         f"all {report['n_reflections']}; wR2 {report['wr2']:.4f}, GooF {report['goof']:.3f}",
         f"  {report['n_parameters']} parameters, {report['n_restraints']} restraints, {report['cycles']} cycles, "
@@ -71,6 +72,16 @@ def _refine_summary(report: dict[str, Any], folder: Path) -> str:
         f"{report['residual_max']:.3f}",
         f"  {folder / 'report.html'}",
     ])  # fmt: skip
+
+
+def _dynamical_summary(d: dict[str, Any] | None) -> list[str]:
+    if not d:
+        return []
+    other = f"; the mirror image {d['r1_inverted']:.4f}" if d["r1_inverted"] else ""
+    return [
+        f"dynamical R1 {d['r1']:.4f} of {d['n_observations']} observations over 2 sigma (kinematical "
+        f"{d['r1_kinematical']:.4f}{other}), {d['thickness']:.0f} Å thick; against corrected data:"
+    ]
 
 
 def fourier(

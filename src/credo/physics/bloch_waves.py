@@ -61,6 +61,14 @@ class Potential:
         """K in the crystal [Å⁻¹]."""
         return float(np.sqrt(1 / self.wavelength**2 + self.mean))
 
+    def rows(self, hkl: np.ndarray) -> np.ndarray:
+        """Where indices (n, 3) stand in ``beams``; −1 for those that do not."""
+        half = np.array(self.re.shape) // 2
+        at = np.full(self.re.shape, -1)
+        at[tuple((self.beams + half).T)] = np.arange(len(self.beams))
+        inside = np.all(np.abs(hkl) <= half, axis=1)
+        return np.where(inside, at[tuple((np.where(inside[:, None], hkl, 0) + half).T)], -1)
+
     def coefficients(self, hkl: np.ndarray) -> np.ndarray:
         """U_g (n,) complex [Å⁻²] of indices (n, 3) within the table."""
         at = tuple((np.asarray(hkl) + np.array(self.re.shape) // 2).T)

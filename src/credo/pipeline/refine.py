@@ -16,6 +16,7 @@ from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.refinement import refinement_page
 from credo.solve.fourier import write_ccp4
 from credo.solve.refine.data import completeness
+from credo.solve.refine.dynamical import Dynamical
 from credo.solve.refine.prepare import RefineSettings, prepared_model
 from credo.solve.refine.result import outliers
 from credo.solve.refine.run import Refinement, refined_structure
@@ -76,6 +77,17 @@ def numbers_of(done: Refinement) -> dict[str, Any]:
         "extinction": refined.model.extinction, "twin_fractions": list(refined.model.twin.fractions)
         if refined.model.twin else [], "n_atoms": len(refined.structure.atoms), "outliers": worst,
         "warnings": list(done.notes),
+    } | ({"dynamical": _dynamical_numbers(done.dynamical)} if done.dynamical else {})  # fmt: skip
+
+
+def _dynamical_numbers(d: Dynamical) -> dict[str, Any]:
+    """R1 over single observations, thickness [Å], and what was fitted to each frame."""
+    return {
+        "r1": d.fit.r1, "r1_all": d.fit.r1_all, "n_observations": d.fit.n_observed, "r1_kinematical": d.kinematical.r1,
+        "r1_inverted": d.r1_inverted, "thickness": d.fit.thickness, "thickness_spread": d.fit.spread,
+        "cycles": d.cycles, "frames": [
+            {"number": f.number, "scale": f.scale**2, "tilt_deg": list(f.tilt_deg)} for f in d.fit.frames
+        ],
     }  # fmt: skip
 
 

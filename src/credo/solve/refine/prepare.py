@@ -49,6 +49,10 @@ class RefineSettings(BaseModel):
     scale_cell: str | None = Field(
         default=None, description="scale a, b, c so that a bond has its length, e.g. 'Si O 1.61'"
     )
+    dynamical: bool = Field(
+        default=False,
+        description="free the frames of a .cif_pets of multiple scattering by Bloch waves, cycle by cycle",
+    )
     instruction: tuple[str, ...] = Field(
         default=(), description="SHELXL restraints and constraints to add, e.g. 'RIGU' or 'DFIX 1.61 Si1 O1'"
     )

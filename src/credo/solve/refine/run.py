@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 
-from credo.model import Experiment, Reflections, UnreadableInput
+from credo.model import CannotDo, Experiment, Reflections, UnreadableInput
 from credo.solve.fourier import Peak, fourier_map, peak_list
 from credo.solve.refine.data import Merged, Observed, merge_equivalents
+from credo.solve.refine.dynamical import Dynamical, refine_dynamically
 from credo.solve.refine.fit import FitSettings, refine_model
+from credo.solve.refine.frame_fits import frames_of
 from credo.solve.refine.from_shelx import DataOptions, Prepared
 from credo.solve.refine.geometry import cell_scaled_to
 from credo.solve.refine.model import Model
@@ -29,7 +31,7 @@ _WAVELENGTH = 0.0250793
 @dataclass(frozen=True)
 class Refinement:
     """A refined model, its merged data, its difference map [Å⁻²] and that map's peaks;
-    ``instructions``: SHELXL's that were added to the model."""
+    ``instructions``: SHELXL's that were added to the model; ``dynamical``: the frames' fit, where asked for."""
 
     refined: Refined
     merged: Merged
@@ -40,6 +42,7 @@ class Refinement:
     cell_factor: float
     notes: tuple[str, ...]
     instructions: tuple[str, ...] = ()
+    dynamical: Dynamical | None = None
 
 
 def refined_structure(
@@ -52,9 +55,14 @@ def refined_structure(
     """Least squares with weights and cell as asked, and the difference map."""
     model, say = prepared.model, progress or (lambda _: None)
     wavelength = _wavelength(prepared, experiment, settings)
-    merged = _merged(model, prepared.options, experiment, reflections, settings)
     fit = FitSettings(settings.cycles, nuclear=settings.x_h == "nuclear")
-    refined = refine_model(model, merged.observed, wavelength, fit, say)
+    dynamical = None
+    if settings.dynamical:
+        dynamical = _dynamical(prepared, experiment, reflections, wavelength, settings, fit, say)
+        refined, merged = dynamical.refined, dynamical.merged
+    else:
+        merged = _merged(model, prepared.options, experiment, reflections, settings)
+        refined = refine_model(model, merged.observed, wavelength, fit, say)
     factor = 1.0
     if settings.scale_cell:
         refined, factor = _rescaled(refined, settings.scale_cell, wavelength, fit, say)
@@ -71,7 +79,21 @@ def refined_structure(
     if refined.shift_over_esd > fit.converged:
         notes.append(f"not converged: the last shift was {refined.shift_over_esd:.3f} esd")
     return Refinement(refined, merged, wavelength, prepared, rho, tuple(peaks), factor, tuple(notes),
-                      settings.instruction)  # fmt: skip
+                      settings.instruction, dynamical)  # fmt: skip
+
+
+def _dynamical(
+    prepared: Prepared, experiment: Experiment | None, r: Reflections, wavelength: float, settings: RefineSettings,
+    fit: FitSettings, say: Callable[[str], None],
+) -> Dynamical:  # fmt: skip
+    if experiment is None or experiment.kind != "PETS":
+        raise CannotDo(
+            "dynamical refinement needs intensities and orientations of single frames", "give a .cif_pets as the data"
+        )
+    options = prepared.options
+    frames = frames_of(experiment, r, max(settings.d_min, options.d_min))
+    merge = settings.merge or options.merge or "laue"
+    return refine_dynamically(prepared.model, frames, wavelength, merge, fit, progress=say)
 
 
 def _wavelength(prepared: Prepared, experiment: Experiment | None, settings: RefineSettings) -> float:
