@@ -14,6 +14,16 @@ from credo.model import UnreadableInput
 
 #: Atoms of each element in the cell, and density [g/cm³] as the literature gives it (±1 %).
 CONTENT = {
+    # zeolites: T atoms and framework densities of the Atlas, HKUST-1 with its axial water
+    "HKUST-1": ({"Cu": 48, "C": 288, "H": 96, "O": 240}, 0.949),
+    "LTA": ({"Si": 24, "O": 48}, 14.2 * 0.09977),
+    "PAU": ({"Si": 672, "O": 1344}, 15.9 * 0.09977),
+    "ZSM-25": ({"Si": 1440, "O": 2880}, 16.1 * 0.09977),
+    "ZSM-5": ({"Si": 96, "O": 192}, 18.4 * 0.09977),
+    "mordenite": ({"Si": 48, "O": 96}, 17.0 * 0.09977),
+    "andradite": ({"Ca": 24, "Fe": 16, "Si": 24, "O": 96}, 3.86),
+    "gold": ({"Au": 4}, 19.3),
+    "urea": ({"C": 2, "H": 8, "N": 4, "O": 2}, 1.375),
     "grossular": ({"Ca": 24, "Al": 16, "Si": 24, "O": 96}, 3.58),
     "gypsum": ({"Ca": 4, "S": 4, "O": 24, "H": 16}, 2.31),
     "paracetamol": ({"C": 64, "H": 72, "N": 8, "O": 16}, 1.376),
