@@ -13,13 +13,13 @@ __all__ = ["add_radial", "excited", "stamp", "stamp_patch"]
 @njit(cache=True)
 def excited(
     q0: np.ndarray, q2: np.ndarray, strength: np.ndarray, start: np.ndarray, end: np.ndarray, k0: np.ndarray,
-    spread: float, shape: float, fade: float, fade_q2: float, faintest: float,
+    spread: float, shape: float, loss: float, loss_q2: float, faintest: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Rows (n,), tangents (n, 2) of the diffracted waves and mean density over the exposure times strength (n,).
 
     q0 (m, 3) [Å⁻¹] turns from ``start`` to ``end`` (3, 3); k0 (3,) incident wave vector. Rocking curve: a Gaussian in
     the excitation error of variance (spread |q|)² + shape² [Å⁻²] and unit area, averaged over the errors s_a to s_b
-    that the exposure passes: (Φ(s_b/σ) − Φ(s_a/σ))/(s_b − s_a); times exp(−fade (1 + fade_q2 q²)). Nodes below
+    that the exposure passes: (Φ(s_b/σ) − Φ(s_a/σ))/(s_b − s_a); times exp(−loss − loss_q2 q²). Nodes below
     ``faintest`` are left out.
     """
     k = sqrt(k0[0] ** 2 + k0[1] ** 2 + k0[2] ** 2)
@@ -51,8 +51,8 @@ def excited(
         else:
             weight = 0.5 * (erf(sb / (sigma * root2)) - erf(sa / (sigma * root2))) / (sb - sa)
             f = min(max(-sa / (sb - sa), 0.0), 1.0)
-        if fade > 0:
-            weight *= exp(-fade * (1 + fade_q2 * q2[i]))
+        if loss > 0 or loss_q2 > 0:
+            weight *= exp(-loss - loss_q2 * q2[i])
         if weight * strength[i] < faintest:
             continue
         g, h = 1 - f, f

@@ -79,7 +79,7 @@ def render_pattern(
     for s, one in spots:
         _draw(image, crystals, s, one, beam, geometry, poses[len(poses) // 2], screen)
     gone = sum(float(s.electrons.sum()) for s, _ in spots)
-    gone += _smooth(image, specimen, crystals, lit, beam, geometry, screen, seconds, k0)
+    gone += _smooth(image, specimen, crystals, lit, beam, geometry, poses[len(poses) // 2], screen, seconds, k0)
     _direct(image, specimen, crystals, beam, geometry, poses[len(poses) // 2], screen, seconds, k0, gone)
     return image, [s for s, _ in spots]
 
@@ -92,7 +92,7 @@ def _bragg(specimen, crystals: Crystals, one: Lit, beam, geometry, poses, screen
     lattice = specimen.lattice(phase)
     seen = slice(0, int(np.searchsorted(lattice.q2, _farthest(geometry, screen, specimen.wavelength) ** 2)))
     strength = specimen.strength(crystals, k)[seen]
-    fade, fade_q2 = specimen.fading(int(crystals.ident[k]))
+    loss, loss_q2 = specimen.loss(int(crystals.ident[k]))
     turn = np.eye(3)
     turn[:2, :2] = geometry.turn
     tilt = max(abs(poses[0].rotation[2, 2]), 0.2)
@@ -104,14 +104,19 @@ def _bragg(specimen, crystals: Crystals, one: Lit, beam, geometry, poses, screen
     for u, part in ((crystals.orientation[k], 1 - share), (crystals.domain[k], share)):
         if part <= 0:
             continue
-        electrons = dose * one.area * part / tilt / (len(poses) - 1)
+        electrons = dose * one.area * part * _elastic(crystals, k, tilt) / tilt / (len(poses) - 1)
         for a, b in pairwise(poses):
             rows, tangent, value = excited(
                 lattice.q[seen], lattice.q2[seen], strength, turn @ a.rotation @ u, turn @ b.rotation @ u, k0,
-                float(spread), float(shape), fade, fade_q2, faint / max(electrons, 1e-9),
+                float(spread), float(shape), loss, loss_q2, faint / max(electrons, 1e-9),
             )  # fmt: skip
             xy = _on_screen(tangent, one.middle, geometry, screen)
             yield Spots(int(crystals.ident[k]), phase, rows, xy, electrons * value), one
+
+
+def _elastic(crystals: Crystals, row: int, tilt: float) -> float:
+    """Share of the electrons that a crystal scatters neither inelastically nor diffusely: exp(−t/Λ)."""
+    return float(np.exp(-crystals.thickness[row] / tilt / CRYSTAL_PATH_UM))
 
 
 def _farthest(geometry: PatternGeometry, screen: Screen, wavelength: float) -> float:
@@ -177,13 +182,14 @@ def _patch(crystals: Crystals, one: Lit, beam: Illumination, geometry: PatternGe
     return out / max(out.sum(), 1e-12)
 
 
-def _smooth(image, specimen: Specimen, crystals: Crystals, lit, beam, geometry, screen, seconds: float, k0) -> float:
+def _smooth(image, specimen: Specimen, crystals: Crystals, lit, beam, geometry, pose: Pose, screen, seconds: float, k0) -> float:
     """Inelastic and diffuse scattering of film and crystals, and a gold film's rings; returns their electrons."""
     s = specimen.settings
     film = 0.0 if s.film == "none" else 1 - np.exp(-1e-3 * s.film_nm / FILM_PATH_UM)
     electrons = beam.current * seconds * film
+    tilt = max(abs(pose.rotation[2, 2]), 0.2)
     for one in lit:
-        electrons += beam.flux * seconds * one.area * (1 - np.exp(-crystals.thickness[one.row] / CRYSTAL_PATH_UM))
+        electrons += beam.flux * seconds * one.area * (1 - _elastic(crystals, one.row, tilt))
     to_q = np.linalg.inv(geometry.matrix) * screen.pixel_mm / specimen.wavelength
     disc = _shadow_scale(geometry, screen) * beam.radius * float(np.sqrt(_area(to_q)))
     table = electrons * diffuse_profile(round(float(np.hypot(_CORE, disc)), 4))

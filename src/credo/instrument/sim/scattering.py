@@ -17,7 +17,7 @@ FILM_PATH_UM, CRYSTAL_PATH_UM = 0.17, 0.22
 
 
 @lru_cache(maxsize=64)
-def diffuse_profile(core: float, tail: float = 1.05, reach: float = 1.15) -> np.ndarray:
+def diffuse_profile(core: float, tail: float = 0.80, reach: float = 1.1) -> np.ndarray:
     """Density per Å⁻² (``TABLE``,) of scattered electrons at |q|, normalised to one electron.
 
     (q² + core²)^−tail · exp(−(q/reach)²/(1 + q/reach)): inelastic core, thermal and amorphous scattering beyond. Its

@@ -32,6 +32,9 @@ class SampleSettings(_Table):
     preferred_spread_deg: float = Field(default=10.0, ge=0, description="rms deviation from it [deg]")
     clustered: float = Field(default=0.25, ge=0, le=1, description="share of crystals that touch another one")
     debris: float = Field(default=0.10, ge=0, description="amorphous particles per crystal")
+    disorder: float = Field(
+        default=0.0, ge=0, description="mean square displacement besides that of the structure [Å²]"
+    )
     second_lattice: float = Field(default=0.05, ge=0, le=1, description="share of crystals with a second domain")
     film: Literal["continuous", "holey", "none"] = Field(default="continuous", description="the support")
     film_nm: float = Field(default=12.0, ge=0, description="thickness of the carbon [nm]")

@@ -104,11 +104,11 @@ class Specimen:
             self._strength.popitem(last=False)
         return made
 
-    def fading(self, ident: int) -> tuple[float, float]:
-        """(a, b) of what is left of intensities at q after the fluence so far, exp(−a (1 + b q²)): 1/e at 2 Å after the
-        critical fluence."""
+    def loss(self, ident: int) -> tuple[float, float]:
+        """(a, b) of what is left of intensities at q, exp(−a − b q²): after the fluence so far (1/e at 2 Å after the
+        critical one), and by the crystals' disorder."""
         dose = self.fluence.get(ident, 0.0) / self.settings.critical_fluence
-        return 0.5 * dose, _FADE_Q2
+        return 0.5 * dose, 0.5 * dose * _FADE_Q2 + 4 * np.pi**2 * self.settings.disorder
 
     def irradiate(self, crystals: Crystals, lit: list[Lit], beam: Illumination, seconds: float) -> None:
         """Add the fluence [e/Å²] that each crystal has had on the average over its area."""
