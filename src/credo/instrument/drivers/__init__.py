@@ -23,10 +23,11 @@ DRIVERS = {
 def open_driver(name: str, settings: Mapping[str, Any]) -> Microscope:
     """The instrument that the driver ``name`` opens with its own ``settings`` (the TOML table of that driver).
 
-    Other packages add drivers as entry points of the group ``credo.instruments``.
+    Other packages add drivers as entry points of the group ``credo.instruments``; a site's own may be named by its
+    place, "module:function".
     """
-    place = DRIVERS.get(name) or next((e.value for e in entry_points(group="credo.instruments", name=name)), None)
-    if place is None:
+    place = DRIVERS.get(name) or next((e.value for e in entry_points(group="credo.instruments", name=name)), name)
+    if ":" not in place:
         raise InstrumentError(f"no driver is called {name!r}", f"take one of {', '.join(DRIVERS)}")
     module, function = place.split(":")
     return getattr(import_module(module), function)(dict(settings))
