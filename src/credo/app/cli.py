@@ -26,6 +26,7 @@ app = App(
     default_parameter=Parameter(negative_iterable=(), negative_none=()),
 )
 _simulate = App(name="simulate", help="Simulated data with a truth file.")
+_config = App(name="config", help="The instrument's configuration: show, write, validate, import.")
 _COMMANDS = (
     (app, "process", "credo.app.reduction:process", "Frames to integrated intensities of one crystal."),
     (app, "solve", "credo.app.solution:solve", "Merged intensities to atoms: phases, space group, elements."),
@@ -39,10 +40,16 @@ _COMMANDS = (
     (app, "convert", "credo.app.conversion:convert", "Any readable format to any writable one."),
     (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),
     (_simulate, "frames", "credo.app.simulation:frames", "A rotation series from a CIF or a shipped sample."),
+    (app, "serve", "credo.app.instrument:serve", "Own the microscope and serve it to clients."),
+    (_config, "show", "credo.app.instrument:config_show", "The configuration in use."),
+    (_config, "write", "credo.app.instrument:config_write", "A new file with every setting and what it means."),
+    (_config, "validate", "credo.app.instrument:config_validate", "Check a file."),
+    (_config, "import", "credo.app.instrument:config_import", "Translate Instamatic's configuration folder."),
 )
 for _parent, _name, _place, _help in _COMMANDS:
     _parent.command(_place, name=_name, help=_help)
 app.command(_simulate)
+app.command(_config)
 
 
 def main(tokens: Sequence[str] | None = None) -> None:

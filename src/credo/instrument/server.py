@@ -55,7 +55,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._subscribers: set[Connection] = set()
         self._pending: dict[int, Job] = {}
-        self._closing = threading.Event()
+        self._closing, self._leaving = threading.Event(), threading.Event()
         self._listener = socket.create_server((host, port), backlog=16)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
 
@@ -76,9 +76,13 @@ class Server:
         threading.Thread(target=self._watch, name="credo-watch", daemon=True).start()
 
     def wait(self) -> None:
-        """Until ``close`` is called."""
-        while not self._closing.wait(0.5):
+        """Until ``stop_waiting`` or ``close`` is called."""
+        while not (self._leaving.wait(0.5) or self._closing.is_set()):
             pass
+
+    def stop_waiting(self) -> None:
+        """End ``wait``; may be called from a signal's handler."""
+        self._leaving.set()
 
     def close(self) -> None:
         """Stop listening; end control with the beam off and the optics put back; let go of the hardware."""
