@@ -25,7 +25,8 @@ class CellCluster:
     ``cell``: the mean there, weighted by what is known of each member, with its covariance (None: a single cell without
     one); ``index``: of the super- or sublattice each member is, 1 for the lattice itself; ``posterior[i]`` that the
     member belongs here and not to another cluster or to none; ``strain[i]`` of the member from the mean; ``noise``: how
-    well a cell is known; ``centre``: the mean as a lattice."""
+    well a cell is known; ``centre``: the mean as a lattice on reduced axes, and ``information`` (6, 6): the inverse
+    covariance of its strain."""
 
     members: tuple[int, ...]
     reference: int
@@ -36,6 +37,7 @@ class CellCluster:
     strain: tuple[float, ...]
     noise: Noise
     centre: Lattice
+    information: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -213,11 +215,12 @@ def _cluster(s: _Sorting, members, own, head: int, f: Mixture, belongs, max_inde
         g = p.T @ lattices[j].cell.metric @ p
         strain.append(float(np.linalg.norm(log_strain(inverse, g[None])[0])))
     single = lattices[head].cell if len(own) == 1 else None
-    centre = Lattice(lattices[head].cell, lattices[head].basis, f.metrics[0])
+    centre = Lattice(lattices[head].cell, basis[head], f.metrics[0])
     cell = single or cell_of_centre(f.metrics[0], f.information[0], basis[head])
     return CellCluster(
         tuple(map(int, members)), head, cell, tuple(operators), tuple(index),
         tuple(float(belongs[j]) if j in basis else 1.0 for j in members), tuple(strain), f.noise, centre,
+        f.information[0],
     )  # fmt: skip
 
 
