@@ -100,7 +100,8 @@ def instamatic(tmp_path):
         "microscope/jeol.yaml": "interface: jeol\nwavelength: 0.025079\n"
         "ranges:\n  diff: [15, 20, 400]\n  mag1: [2500]\n",
         "camera/timepix.yaml": "name: timepix\ndimensions: [516, 514]\nphysical_pixelsize: 0.055\n"
-        "default_exposure: 0.02\ndefault_binsize: 1\ndynamic_range: 11800\ncamera_rotation_vs_stage_xy: -2.24\nstretch_amplitude: 2.43\n"
+        "default_exposure: 0.02\ndefault_binsize: 1\ndynamic_range: 11800\ncamera_rotation_vs_stage_xy: -2.24\n"
+        "stretch_amplitude: 2.43\n"
         "stretch_azimuth: 83.37\ncorrection_ratio: 3.0\n",
         "calibration/ours.yaml": "diff:\n  pixelsize: {150: 0.00838, -1: 1}\nmag1:\n  pixelsize: {2500: 11.5}\n"
         "  stagematrix: {2500: [1.0, 2.0, 3.0, 4.0]}\n",
