@@ -14,7 +14,7 @@ from credo.physics.ewald import miller_indices, predict
 from credo.physics.structure_factors import structure_factors
 from credo.physics.symmetry import laue_rotations, unique_reflections
 
-__all__ = ["GROUPS", "Sample", "crystal"]
+__all__ = ["GROUPS", "Sample", "crystal", "laue_of"]
 
 #: Twenty groups, of minerals and of organic crystals, with a cell each.
 GROUPS = {
@@ -51,7 +51,7 @@ def crystal(symbol: str, seed: int, d_min: float = 0.95, error: float = 0.28, vi
     rng = np.random.default_rng([seed, sum(map(ord, symbol))])
     group = gemmi.SpaceGroup(symbol)
     cell = Cell(*GROUPS[symbol])
-    laue = _laue(group)
+    laue = laue_of(group)
     for _ in range(100):
         e = _experiment(rng, cell, group)
         p = predict(e, e.crystal, d_min)
@@ -74,7 +74,7 @@ def crystal(symbol: str, seed: int, d_min: float = 0.95, error: float = 0.28, vi
     return Sample(group, Cell(*lengths, *angles), table, share)
 
 
-def _laue(group: gemmi.SpaceGroup) -> str:
+def laue_of(group: gemmi.SpaceGroup) -> str:
     name = group.laue_str()
     return name if name != "-3m" else "-31m" if "31m" in group.point_group_hm() else "-3m1"
 

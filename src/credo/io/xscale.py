@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from credo.io.atomic import atomic_write
 from credo.io.text import write_text
 from credo.model import Cell, Reflections
 
@@ -19,7 +20,6 @@ def write_xscale_inp(
     """XSCALE.INP for files given relative to it (XSCALE takes 50 characters and no blanks)."""
     lines = [
         f"! Written by credo: {len(files)} data sets on common axes",
-        "! MINIMUM_I/SIGMA is left at its default; Friedel's law holds in electron diffraction to first order",
         f"SPACE_GROUP_NUMBER= {space_group}",
         "UNIT_CELL_CONSTANTS= " + " ".join(f"{x:.4f}" for x in cell.parameters),
         f"OUTPUT_FILE= {output}",
@@ -54,6 +54,10 @@ def write_scaled(
     sigma = np.where(table["rejected"], -table["sigma"], table["sigma"])
     columns = (table["h"], table["k"], table["l"], table["intensity"], sigma, table["dataset"] + 1)
     order = np.lexsort((table["l"], table["k"], table["h"]))
-    rows = zip(*(np.asarray(c)[order].tolist() for c in columns))
-    body = "\n".join("%6d%6d%6d %12.5E %12.5E %5d" % row for row in rows)  # noqa: UP031 - thrice as fast
-    write_text(path, "".join(f"!{line}\n" for line in lines) + body + "\n!END_OF_DATA\n")
+    with atomic_write(path) as stream:
+        stream.write("".join(f"!{line}\n" for line in lines).encode())
+        # piece by piece: numbers as Python's objects take ten times the room
+        for piece in np.array_split(order, max(1, len(order) // 100_000)):
+            rows = zip(*(np.asarray(c)[piece].tolist() for c in columns))
+            stream.write("".join("%6d%6d%6d %12.5E %12.5E %5d\n" % row for row in rows).encode())  # noqa: UP031
+        stream.write(b"!END_OF_DATA\n")

@@ -100,7 +100,8 @@ def merge(
     output = Output(out, "merge", fingerprint([p for p in paths if p.exists()], settings), paths)
 
     def work(folder: Path) -> dict[str, Any]:
-        phases, refused = read_phases(paths, settings.cell, say)
+        places = settings.xscale or settings.dials or settings.engine != "credo"
+        phases, refused = read_phases(paths, settings.cell, say, places)
         done: list[Merged] = []
         failed: list[dict[str, Any]] = []
         for k, sets in enumerate(phases):

@@ -21,9 +21,9 @@ __all__ = ["DataSet", "Refused", "read_phases"]
 _FILES = ("experiment.json", "XDS_ASCII.HKL", "XDS_ASCII.HKL.gz", "INTEGRATE.HKL", "INTEGRATE.HKL.gz")
 _SUFFIXES = (".refl", ".cif_pets", ".mtz", ".hkl")
 _NEEDED = ("h", "k", "l", "intensity", "sigma")
-#: What merging and the files that it writes need of a table.
-_KEPT = (*_NEEDED, "x", "y", "phi", "frame", "x_calc", "y_calc", "phi_calc", "rejected", "overloaded", "rlp",
-         "partiality", "profile_cc")  # fmt: skip
+#: What merging needs of a table, and what files of other programs need.
+_LEAST = (*_NEEDED, "phi", "rejected", "overloaded")
+_KEPT = (*_LEAST, "x", "y", "frame", "x_calc", "y_calc", "phi_calc", "rlp", "partiality", "profile_cc")
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Refused:
 
 
 def read_phases(
-    paths: Sequence[Path], cell: Sequence[float] | None, say: Any = lambda _: None
+    paths: Sequence[Path], cell: Sequence[float] | None, say: Any = lambda _: None, places: bool = False
 ) -> tuple[list[list[DataSet]], list[Refused]]:
     """Data sets by phase (one, unless a result of `credo cluster` is given), and what could not be read.
 
-    cell: for files that have none. A file that cannot be read is refused with the reason; if nothing can be read at
+    cell: for files that have none. places: keep the places on the detector, which other programs need. A file that cannot be read is refused with the reason; if nothing can be read at
     all, the first reason is raised.
     """
     groups: list[list[Path]] = []
@@ -72,7 +72,7 @@ def read_phases(
         for file in files:
             say(f"reading {file.name}")
             try:
-                found.append(_read(file, cell))
+                found.append(_read(file, cell, _KEPT if places else _LEAST))
             except CredoError as error:
                 first = first or error
                 refused.append(Refused(str(file), error.reason))
@@ -128,7 +128,7 @@ def _below(path: Path) -> list[Path]:
     return out
 
 
-def _read(path: Path, given: Sequence[float] | None) -> DataSet:
+def _read(path: Path, given: Sequence[float] | None, columns: Sequence[str]) -> DataSet:
     if path.name == "experiment.json":
         beside = path.with_name("reflections.h5")
         if not beside.is_file():
@@ -147,7 +147,7 @@ def _read(path: Path, given: Sequence[float] | None) -> DataSet:
         experiment = without_geometry(_given_cell(given), source=str(path))
     if not len(table):
         raise UnreadableInput(f"{path}: holds no reflections of the main lattice", "leave it out, or process it again")
-    return DataSet(str(path), experiment, Reflections({n: table[n] for n in _KEPT if n in table}))
+    return DataSet(str(path), experiment, Reflections({n: table[n] for n in columns if n in table}))
 
 
 def _given_cell(constants: Sequence[float]) -> Cell:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from credo.io.reflection_files import write_any
 from credo.io.text import write_text
 from credo.io.xscale import write_xscale_inp
@@ -42,7 +44,12 @@ def write_for_dials(folder: Path, found: Merged) -> None:
     names = []
     for k, s in _kept(found, folder, "dials.scale"):
         experiment = s.experiment.replace(crystals=(s.crystal.replace(space_group=found.group.xhm()),))
-        write_any(folder / f"{k}.refl", experiment, s.table)
+        one = np.ones(len(s.table))
+        # without a partiality a table would count as one of spots
+        table = s.table.with_columns(
+            lattice=0 * one, partiality=s.table.get("partiality", one), d=s.crystal.cell.d_spacing(s.table.hkl)
+        )
+        write_any(folder / f"{k}.refl", experiment, table)
         names += [f"{k}.expt", f"{k}.refl"]
     write_text(folder / "scale.sh", " ".join(["dials.scale", *_dials_options(), *names]) + "\n")
 
