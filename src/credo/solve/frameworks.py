@@ -1,0 +1,227 @@
+"""A zeolite framework from data of 1.2-2.4 Å: four-connected nets of T sites that explain |F|, in every group allowed.
+
+Trials (:mod:`credo.solve.frameworks_anneal`) give T sites; a complete net gets oxygens, ideal distances and a
+restrained refinement (:mod:`credo.solve.frameworks_fit`), whose R1 decides; coordination sequences give its name
+(:mod:`credo.solve.frameworks_topology`). Nothing of a known structure is used to find one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import gemmi
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from credo.model import CannotDo, Cell, CredoError
+from credo.solve.frameworks_anneal import Moduli, NetSites, net_search
+from credo.solve.frameworks_fit import Framework, judged
+from credo.solve.frameworks_groups import possible_groups
+from credo.solve.frameworks_net import net_of_sites
+from credo.solve.frameworks_topology import signature
+from credo.solve.normalise import normalise
+from credo.solve.ranking import expected_r1
+from credo.solve.refine.data import Observed, merge_equivalents
+
+__all__ = ["T_ELEMENTS", "FrameworkSettings", "FrameworkSolution", "find_framework", "holds_framework"]
+
+#: What sits in tetrahedra of zeolites.
+T_ELEMENTS = ("Si", "Al", "P", "Ge", "Ga", "B", "Zn", "Be", "Co", "Fe", "Mg", "Ti")
+#: Data finer than this show every atom to the usual search [Å].
+COARSE = 1.1
+#: T per 1000 Å³ of a middling framework, and moves per trial for each independent T site expected.
+_MIDDLING, _MOVES = 16.5, 50_000
+#: Groups beyond this rank get no time; the first gets half of it, the next a quarter, and so on.
+_GROUPS = 6
+#: A net is refined when its merit comes this near to the best of its group, and again only if it got this much better.
+_NEAR, _BETTER = 0.02, 0.01
+#: Silicates do not have nets that miss their ideal distances by more than this.
+_STRAINED = 1.5
+
+
+class FrameworkSettings(BaseModel):
+    """How long to search for a framework, and when to believe it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = Field(default=300.0, gt=0, description="CPU seconds after which no new trial starts")
+    convincing: float = Field(
+        default=0.15, gt=0, description="R1 above what the errors explain, at which the search ends at once"
+    )
+    believable: float = Field(default=0.40, gt=0, description="R1 above which no framework is believed")
+
+
+@dataclass(frozen=True)
+class FrameworkSolution:
+    """``solved`` with ``reasons`` either way; ``candidates`` best first, one of each topology and group; ``groups``:
+    (symbol, trials, best merit) in the order of likelihood."""
+
+    solved: bool
+    reasons: tuple[str, ...]
+    candidates: tuple[Framework, ...]
+    groups: tuple[tuple[str, int, float], ...]
+    d_min: float
+    seconds: float
+
+    @property
+    def best(self) -> Framework | None:
+        """The first candidate, whether or not it is believed."""
+        return self.candidates[0] if self.candidates else None
+
+
+def holds_framework(formula: dict[str, float], d_min: float) -> bool:
+    """Whether the framework search is the likelier way: T atoms and O at about 1:2 and data coarser than 1.1 Å."""
+    t = sum(formula.get(e, 0.0) for e in ("Si", "Al", "P", "Ge"))
+    oxygen = formula.get("O", 0.0)
+    return d_min > COARSE and t > 0 and 1.8 * t < oxygen < 3.2 * t
+
+
+def find_framework(
+    cell: Cell,
+    centring: str,
+    laue_group: str,
+    hkl: np.ndarray,
+    intensity: np.ndarray,
+    sigma: np.ndarray,
+    wavelength: float,
+    element: str = "Si",
+    group: gemmi.SpaceGroup | None = None,
+    settings: FrameworkSettings | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> FrameworkSolution:
+    """hkl (n, 3), intensity (n,), sigma (n,), merged or not; wavelength [Å]; ``group``: where it is known.
+
+    "Not found" is an answer with reasons; it raises only where the input cannot be used.
+    """
+    settings = settings or FrameworkSettings()
+    started = time.process_time()
+    data = normalise(cell, centring, laue_group, hkl, intensity, sigma)
+    _, first = np.unique(data.unique, return_index=True)
+    moduli = Moduli(np.rint(data.hkl[first] @ np.linalg.inv(data.basis)).astype(int), data.f[first])
+    unique, mean, error = data.merged
+    groups = [group] if group is not None else [g.group for g in possible_groups(laue_group, centring, unique, mean)]
+    search = _Search(cell, moduli, (unique, mean, error), wavelength, element, settings, seed, progress or _silent)
+    search.run(groups[:_GROUPS], started)
+    return search.answer(data.d_min, time.process_time() - started)
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+@dataclass
+class _Attempt:
+    """One group's trials: ``share`` of the time it should get, and what it took."""
+
+    group: gemmi.SpaceGroup
+    share: float
+    trials: Iterator[NetSites]
+    observed: Observed
+    spent: float = 0.0
+    count: int = 0
+    best: float = -np.inf
+
+
+@dataclass
+class _Search:
+    cell: Cell
+    moduli: Moduli
+    merged: tuple[np.ndarray, np.ndarray, np.ndarray]
+    wavelength: float
+    element: str
+    settings: FrameworkSettings
+    seed: int
+    progress: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.found: dict[tuple, Framework] = {}
+        self.attempts: list[_Attempt] = []
+        self.ended = ""
+        self.expected = expected_r1(self.merged[1], self.merged[2])
+
+    def run(self, groups: list[gemmi.SpaceGroup], started: float) -> None:
+        """Trials in the group that has had the least of its share, until one convinces or time is up."""
+        waiting = list(groups)
+        problem: CredoError | None = None
+        while True:
+            now = time.process_time() - started
+            if self._convinced():
+                return
+            if now > self.settings.seconds and self.attempts:
+                self.ended = f"{self.settings.seconds:g} s"
+                return
+            due = min(self.attempts, key=lambda a: a.spent / a.share, default=None)
+            # a group joins when the time of those before it has grown to its share
+            if waiting and (due is None or due.spent / due.share > 10.0 * len(self.attempts)):
+                try:
+                    self.attempts.append(self._attempt(waiting.pop(0)))
+                except CredoError as error:
+                    problem = error
+                continue
+            if due is None:
+                raise problem or CannotDo("no space group to search in", "check --laue-group and --centring")
+            self._trial(due)
+
+    def _attempt(self, group: gemmi.SpaceGroup) -> _Attempt:
+        search = net_search(self.cell, group, self.moduli, self.element)
+        expected = max(1.0, _MIDDLING * self.cell.volume / 1000 / len(search.waves.rot))
+        observed = merge_equivalents(*self.merged, group, self.cell).observed
+        share = 0.5 ** (len(self.attempts) + 1)
+        return _Attempt(group, share, search.trials(int(_MOVES * expected), self.seed), observed)
+
+    def _trial(self, a: _Attempt) -> None:
+        before = time.process_time()
+        sites = next(a.trials)
+        a.count += 1
+        a.best = max(a.best, sites.merit)
+        if sites.merit > a.best - _NEAR:
+            self._take(a, sites)
+        a.spent += time.process_time() - before
+
+    def _take(self, a: _Attempt, sites: NetSites) -> None:
+        """A complete net is refined, unless it is known and no better than before."""
+        net = net_of_sites(self.cell, a.group, sites.xyz)
+        if not net.complete:
+            return
+        key = (a.group.xhm(), signature(net))
+        known = self.found.get(key)
+        if known is not None and sites.merit < known.merit + _BETTER:
+            self.found[key] = replace(known, hits=known.hits + 1)
+            return
+        new = judged(net, sites.merit, sites.cc, a.observed, self.wavelength, self.element)
+        if known is None or new.corrected_r1 < known.corrected_r1:
+            self.found[key] = replace(new, hits=known.hits + 1 if known else 1)
+            self.progress(f"{key[0]}, trial {a.count}: {new.name}, R1 {new.r1:.3f}, misfit {new.misfit:.2f}")
+
+    def ranked(self) -> list[Framework]:
+        """By R1; what distances forbid comes last."""
+        return sorted(self.found.values(), key=lambda f: (f.misfit > _STRAINED, f.corrected_r1))
+
+    def _convinced(self) -> bool:
+        best = self.ranked()[:1]
+        return bool(best) and best[0].misfit < _STRAINED and (
+            best[0].corrected_r1 < self.settings.convincing + self.expected
+        )  # fmt: skip
+
+    def answer(self, d_min: float, seconds: float) -> FrameworkSolution:
+        """The candidates ranked, and whether the first is believed."""
+        ranked = self.ranked()
+        best = ranked[0] if ranked else None
+        good = best is not None and best.misfit <= _STRAINED and best.corrected_r1 < self.settings.believable
+        tried = tuple((a.group.xhm(), a.count, float(a.best)) for a in self.attempts)
+        return FrameworkSolution(good, self._reasons(ranked, good), tuple(ranked), tried, d_min, seconds)
+
+    def _reasons(self, ranked: list[Framework], good: bool) -> tuple[str, ...]:
+        trials = sum(a.count for a in self.attempts)
+        if not ranked:
+            return (f"no complete four-connected net in {trials} trials ({self.ended})",)
+        best = ranked[0]
+        said = f"{best.name} in {best.space_group}, R1 {best.r1:.3f}, misfit of distances {best.misfit:.2f}"
+        if not good:
+            return (f"not solved after {trials} trials ({self.ended}): the best net is {said}",)
+        other = next((f for f in ranked[1:] if f.sequences != best.sequences), None)
+        margin = f"the next topology has R1 {other.r1:.3f}" if other else "no other net was met"
+        return (said, margin, *([f"not convincing after {self.ended}"] if self.ended else []))
