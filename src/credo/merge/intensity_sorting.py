@@ -134,9 +134,9 @@ def _verdict(found: Phases, d: int, mixed: Mixture | None, operator: np.ndarray,
     log = found.odds[d].copy()
     mixture = -np.inf if mixed is None else log[list(mixed.phases)].max() + mixed.gain + np.log(_MIXED)
     total = np.logaddexp(np.logaddexp.reduce(log), mixture)
-    chance = np.exp(log - total)
+    chance = np.exp(log - np.logaddexp.reduce(log))
     what = f"CC {cc:.2f} with phase {near + 1} over {common} reflections"
-    if mixed is not None and np.exp(mixture - total) > 0.5:
+    if mixed is not None and np.exp(mixture - total) > _SURE:
         a, b = (x + 1 for x in mixed.phases)
         text = f"intensities of phases {a} and {b} at once, about {mixed.share:.0%} of {a} (log odds {mixed.gain:.0f} "
         text += f"against one phase alone); {what}"

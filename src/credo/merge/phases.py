@@ -208,6 +208,49 @@ class _Sorter:
             sets = sets[np.array(went) | (self.margin[sets] < _WIDE)]
         return moved
 
+    def absorb(self) -> bool:
+        """Move the sets of a small phase to a larger one, all at once, where that is likelier under robust errors (the
+        evidence of a join counts outliers in full); whether any was moved."""
+        size = np.bincount(self.labels[self.labels >= 0], minlength=len(self.weight))
+        moved = False
+        for small in np.argsort(size, kind="stable"):
+            members = np.flatnonzero(self.labels == small)
+            others = [k for k in np.flatnonzero(size >= len(members)) if k != small]
+            if not len(members) or not others:
+                continue
+            own = self.settings[members].copy()
+            best = max((self._together(members, int(k)), int(k)) for k in others)
+            home = self._together(members, int(small), own)
+            into = best[1] if best[0] > home else int(small)
+            self._together(members, into, own if into == small else None, stay=True)
+            size[small], size[into] = size[small] - len(members), size[into] + len(members)
+            moved |= into != small
+        return moved
+
+    def _together(self, members, k: int, settings: np.ndarray | None = None, stay: bool = False) -> float:
+        """Log likelihood of sets one after the other in phase k, of which they are no part before, nor after unless
+        they ``stay``; each in its best setting, or in those given."""
+        for d in members:
+            if self.labels[d] >= 0:
+                self._remove(int(d))
+            self.labels[d] = -1
+        total, came = 0.0, self.settings[members].copy()
+        for i, d in enumerate(members):
+            trials = range(len(self.data.images)) if settings is None else [settings[i]]
+            if np.any(self.weight[k]):
+                found, q = max((self._fit(int(d), k, int(q)), int(q)) for q in trials)
+            else:
+                found, q = self._fit(int(d), k, int(came[i])), int(came[i])
+            self.labels[d], self.settings[d] = k, q
+            total += found
+            self._add(int(d))
+        if not stay:
+            for d in members:
+                self._remove(int(d))
+                self.labels[d] = -1
+            self.settings[members] = came
+        return total
+
     def loosen(self, order: np.ndarray) -> np.ndarray:
         """Take the sets that fit worst out of their phases; these and those in none, at most :data:`_HEAD`."""
         for d in np.flatnonzero((self.labels >= 0) & (self.grade == _GRADES[-1])):
@@ -293,7 +336,10 @@ def find_phases(data: LogIntensities, product: np.ndarray | None = None) -> Phas
         if not moved and not len(rest) and _same(before, sorter.labels):
             break
         rest = rest[:0]
-    sorter.sweep(order)
+    for _ in range(4):
+        moved = sorter.sweep(order)
+        if not sorter.absorb() and not moved:
+            break
     sorter.tidy()
     # twice, as the last odds are to be those of the last profiles
     sorter.sweep(order, turns=1, final=True)
