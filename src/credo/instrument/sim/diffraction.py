@@ -182,7 +182,9 @@ def _patch(crystals: Crystals, one: Lit, beam: Illumination, geometry: PatternGe
     return out / max(out.sum(), 1e-12)
 
 
-def _smooth(image, specimen: Specimen, crystals: Crystals, lit, beam, geometry, pose: Pose, screen, seconds: float, k0) -> float:
+def _smooth(
+    image, specimen: Specimen, crystals: Crystals, lit, beam, geometry, pose: Pose, screen, seconds: float, k0
+) -> float:
     """Inelastic and diffuse scattering of film and crystals, and a gold film's rings; returns their electrons."""
     s = specimen.settings
     film = 0.0 if s.film == "none" else 1 - np.exp(-1e-3 * s.film_nm / FILM_PATH_UM)

@@ -14,6 +14,8 @@ __all__ = ["Goniometer", "Pose"]
 
 #: Knots of the rotation's unevenness [deg], and how many there are.
 _KNOT, _KNOTS = 0.15, 4096
+#: Degrees between the knots of the irregular swing.
+_SWING_KNOT = 3.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Goniometer:
         self._truth, self._of = truth, imperfections
         rng = np.random.default_rng([truth.seed, 12])
         self._uneven = imperfections.rotation_jitter_deg * rng.normal(size=(2, _KNOTS))
+        self._unsteady = imperfections.unsteady_um * rng.normal(size=(2, 128, 2))
         self._wobble = imperfections.wobble_deg * rng.normal(size=(2, 3))
         out = np.radians(truth.axis_out_deg)
         self.axis = np.array([np.cos(out), 0.0, np.sin(out)])
@@ -53,6 +56,16 @@ class Goniometer:
         f = u - n
         uneven = (1 - f) * knots[n % _KNOTS] + f * knots[(n + 1) % _KNOTS]
         return self._truth.tilt_scale * driven + float(uneven)
+
+    def _irregular(self, driven: float, forward: bool) -> np.ndarray:
+        """Irregular part of the swing (2,) [µm], none at zero tilt; other on the way back than on the way there."""
+        knots = self._unsteady[0 if forward else 1]
+        u = driven / _SWING_KNOT + 64
+        n = int(np.clip(np.floor(u), 0, 126))
+        f = u - n
+        # cubic between knots, level at each: no jumps of the speed
+        f = f * f * (3 - 2 * f)
+        return (1 - f) * knots[n] + f * knots[n + 1] - knots[64]
 
     def eucentric_height(self, x_um: float, y_um: float) -> float:
         """Stage height z [µm] at which a point at (x, y) of a flat grid lies on the rotation axis."""
@@ -71,4 +84,5 @@ class Goniometer:
         where = np.array([1.0, x / 1000, y / 1000])
         swing = self._truth.swing @ where @ np.array([np.sin(a), 1 - np.cos(a)])
         drift = self._truth.drift * t
-        return Pose(turn, centre, np.array([swing[0] + drift[0], swing[1] + drift[1], 0.0]), alpha, beta)
+        aside = swing + drift + self._irregular(driven["a"], forward)
+        return Pose(turn, centre, np.array([aside[0], aside[1], 0.0]), alpha, beta)
