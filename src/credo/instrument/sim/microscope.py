@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from credo.instrument.clock import Clock
+from credo.instrument.errors import HardwareFault
 from credo.instrument.sim.camera import SimulatedCamera
 from credo.instrument.sim.clock import VirtualClock
 from credo.instrument.sim.controls import Column, SimulatedApertures, SimulatedDeflectors, SimulatedLenses
 from credo.instrument.sim.diary import Exposure
 from credo.instrument.sim.diffraction import Screen, Spots, incident, render_pattern
+from credo.instrument.sim.faults import Faults
 from credo.instrument.sim.goniometer import Pose
 from credo.instrument.sim.imaging import render_image
 from credo.instrument.sim.optics import (
@@ -41,7 +43,8 @@ _PART_DEG, _PARTS = 0.6, 12
 
 
 class SimulatedMicroscope:
-    """Implements ``protocols.Microscope``. ``truth``, ``specimen`` and ``diary`` are for comparisons only."""
+    """Implements ``protocols.Microscope``. ``truth``, ``specimen`` and ``diary`` are for comparisons only;
+    ``faults`` holds switches that a test throws."""
 
     def __init__(self, settings: SimulatorSettings | None = None) -> None:
         self.settings = s = settings or SimulatorSettings()
@@ -51,7 +54,8 @@ class SimulatedMicroscope:
         self.truth = draw_truth(s, CAMERA_LENGTHS, tables)
         self.specimen = Specimen(s.sample, s.seed, wavelength_of(s.kilovolts))
         self._column = Column(self.truth, s.imperfections.hysteresis, s.kilovolts, self._book)
-        self._stage = SimulatedStage(s, self.truth.stage, self._clock, self._book)
+        self.faults = Faults()
+        self._stage = SimulatedStage(s, self.truth.stage, self._clock, self._book, self.faults)
         self._lenses = SimulatedLenses(self._column)
         self._deflectors = SimulatedDeflectors(self._column)
         self._apertures = SimulatedApertures(self._column)
@@ -98,7 +102,8 @@ class SimulatedMicroscope:
         return self._cameras
 
     def readiness(self) -> Mapping[str, bool]:
-        return dict.fromkeys(("vacuum", "emission", "column_valves", "no_buffer_cycle", "no_dewar_filling"), True)
+        fine = dict.fromkeys(("vacuum", "emission", "column_valves", "no_buffer_cycle", "no_dewar_filling"), True)
+        return fine | {"emission": not self.faults.beam_lost}
 
     def halt(self) -> None:
         self._stage.stop()
@@ -116,7 +121,7 @@ class SimulatedMicroscope:
         with self._lock:
             now = self._clock.now()
             began, self._booked = self._booked, now
-            if self._blanker.is_blanked() or now <= began:
+            if self._blanker.is_blanked() or self.faults.beam_lost or now <= began:
                 return
             parts = int(np.ceil((now - began) / _STEP_S)) if self._stage.moving(began) else 1
             for k in range(min(parts, 600)):
@@ -130,10 +135,12 @@ class SimulatedMicroscope:
     def _render(self, camera: SimulatedCamera, began: float, ended: float) -> tuple[np.ndarray, dict[str, Any]]:
         """Expected electrons of one exposure."""
         with self._lock:
+            if self.faults.camera_fails:
+                raise HardwareFault(f"camera {camera.settings.name} does not answer", "restart the camera's server")
             self._book()
             size = camera.settings.size
             known = {"mode": self._column.state.mode, "magnification": float(self._lenses.get("magnification"))}  # type: ignore[arg-type]
-            if self._blanker.is_blanked() or not self._screen.is_up():
+            if self._blanker.is_blanked() or not self._screen.is_up() or self.faults.beam_lost:
                 return np.zeros((size, size), dtype=np.float32), known
             draw = self._pattern if self._column.state.mode == "diff" else self._image
             return draw(camera, began, ended), known

@@ -36,6 +36,7 @@ class SampleSettings(_Table):
         default=0.0, ge=0, description="mean square displacement besides that of the structure [Å²]"
     )
     second_lattice: float = Field(default=0.05, ge=0, le=1, description="share of crystals with a second domain")
+    loose: float = Field(default=0.0, ge=0, le=1, description="share of crystals that fall off after 0.3 to 3 e/Å²")
     film: Literal["continuous", "holey", "none"] = Field(default="continuous", description="the support")
     film_nm: float = Field(default=12.0, ge=0, description="thickness of the carbon [nm]")
     texture: float = Field(default=0.3, ge=0, description="rms relative variation of the film's thickness")

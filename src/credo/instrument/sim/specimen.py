@@ -50,6 +50,7 @@ class Specimen:
         self.sample = Sample(settings, seed, directions)
         self._strength: OrderedDict[int, np.ndarray] = OrderedDict()
         self.fluence: dict[int, float] = {}
+        self.fallen: set[int] = set()
 
     def lattice(self, phase: int) -> Lattice:
         """The reciprocal lattice of a phase, made at first use."""
@@ -63,7 +64,8 @@ class Specimen:
         squash = max(abs(pose.rotation[2, 2]), 0.2)
         g = self.on_film(pose, middle)
         reach = 3 * self.settings.size_um * np.exp(2 * self.settings.size_spread)
-        return self.sample.near(g, radius / squash + min(reach, 10.0))
+        found = self.sample.near(g, radius / squash + min(reach, 10.0))
+        return found.select(~np.isin(found.ident, list(self.fallen))) if self.fallen else found
 
     def on_film(self, pose: Pose, middle: np.ndarray) -> np.ndarray:
         """The point of the film (2,) [µm] that is seen at the column position ``middle`` (2,)."""
@@ -116,3 +118,10 @@ class Specimen:
             ident = int(crystals.ident[one.row])
             added = beam.flux * seconds * 1e-8 * one.area / max(one.whole, 1e-12)
             self.fluence[ident] = self.fluence.get(ident, 0.0) + added
+            if self.settings.loose and self.fluence[ident] > self._hold(ident):
+                self.fallen.add(ident)
+
+    def _hold(self, ident: int) -> float:
+        """Fluence [e/Å²] after which a crystal falls off the film; infinite for those that hold."""
+        rng = np.random.default_rng([ident & 0x7FFFFFFF, ident >> 31, 51])
+        return float(rng.uniform(0.3, 3.0)) if rng.uniform() < self.settings.loose else float("inf")

@@ -11,6 +11,7 @@ from credo.instrument.clock import Clock
 from credo.instrument.errors import HardwareFault
 from credo.instrument.protocols import AXES, Holder, Property, StagePosition, StageState
 from credo.instrument.sim.axis import Axis
+from credo.instrument.sim.faults import Faults
 from credo.instrument.sim.goniometer import Goniometer, Pose
 from credo.instrument.sim.settings import SimulatorSettings
 from credo.instrument.sim.truth import StageTruth
@@ -34,6 +35,7 @@ class SimulatedStage:
         truth: StageTruth,
         clock: Clock,
         before: Callable[[], None] = lambda: None,
+        faults: Faults | None = None,
     ) -> None:
         i = settings.imperfections
         self._of, self._clock, self._before = i, clock, before
@@ -43,6 +45,7 @@ class SimulatedStage:
         self._phase, self._limit = truth.readout_phase, settings.tilt_limit_deg
         self._rng = np.random.default_rng([settings.seed, 13])
         self._stuck = False
+        self._faults = faults or Faults()
         self._lock = threading.RLock()
         self._speed = _SPEED["a"]
 
@@ -89,6 +92,8 @@ class SimulatedStage:
         with self._lock:
             self._stuck = False
             for k, value in target.items():
+                if k in self._faults.jammed:
+                    continue
                 limit = self._limit if k == "a" else 30.0 if k == "b" else _RANGE[k]
                 goal = value / 1e3 if k in "xyz" else value
                 if abs(goal) > limit:
