@@ -39,7 +39,8 @@ def measured(structure: Structure, d_min: float, error: float, completeness: flo
     hkl, i, s = simulate(structure, d_min, error, completeness, seed)
     factor = 1 + 0.002 * np.random.default_rng(seed).standard_normal()
     a, b, c = (float(x) * factor for x in structure.cell.lengths)
-    return Cell(a, b, c, *(float(x) for x in structure.cell.angles)), hkl, i, s
+    alpha, beta, gamma = (float(x) for x in structure.cell.angles)
+    return Cell(a, b, c, alpha, beta, gamma), hkl, i, s
 
 
 def run(path: Path, d_min: float, error: float, completeness: float, seed: int, seconds: float, given: bool) -> dict:
@@ -67,9 +68,10 @@ def run(path: Path, d_min: float, error: float, completeness: float, seed: int, 
     if best is None:
         return out
     c = compare(best.structure, structure, within=0.3)
+    same = best.sequences == sequences and same_space_group(best.space_group, structure.space_group)
     return out | {
-        "right": found.solved and best.sequences == sequences and same_space_group(best.space_group, structure.space_group)
-        and c.matched > 0.9, "named": best.name, "group": best.space_group, "true": structure.space_group,
+        "right": found.solved and same and c.matched > 0.9, "named": best.name, "group": best.space_group,
+        "true": structure.space_group,
         "r1": round(best.r1, 3), "misfit": round(best.misfit, 2), "hits": best.hits, "rms": round(c.rms_deviation, 3),
         "next_r1": [round(f.r1, 3) for f in found.candidates[1:] if f.sequences != best.sequences][:1],
     }  # fmt: skip

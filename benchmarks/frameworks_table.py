@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import gemmi
@@ -17,7 +18,9 @@ import numpy as np
 
 from credo.model import Cell
 from credo.solve.frameworks_net import Net, net_of_sites
-from credo.solve.frameworks_topology import coordination_sequence
+from credo.solve.frameworks_topology import coordination_sequence, smallest_rings
+
+Rows = list[tuple[int, tuple[int, ...]]]
 
 
 def net_of_cif(path: Path) -> Net:
@@ -39,11 +42,16 @@ def _apart(xyz: np.ndarray, cell: gemmi.UnitCell) -> np.ndarray:
     return kept
 
 
-def rows_of(net: Net) -> list[tuple[int, tuple[int, ...]]]:
-    """(T atoms, sequence), the numbers divided by what they share."""
-    count = Counter(coordination_sequence(net.neighbours, k) for k in range(len(net.every)))
+def rows_of(net: Net, of: Callable = coordination_sequence) -> Rows:
+    """(T atoms, sequence or rings), the numbers divided by what they share."""
+    count = Counter(of(net.neighbours, k) for k in range(len(net.every)))
     common = int(np.gcd.reduce(list(count.values())))
     return sorted((n // common, s) for s, n in count.items())
+
+
+def _lines(table: dict[str, Rows]) -> str:
+    """One framework a line."""
+    return "{\n" + ",\n".join(f'"{c}": {json.dumps(r, separators=(",", ":"))}' for c, r in table.items()) + "\n}"
 
 
 def main() -> None:
@@ -52,7 +60,8 @@ def main() -> None:
     parser.add_argument("--source", required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    table: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
+    table: dict[str, Rows] = {}
+    nets: dict[str, Net] = {}
     for path in sorted((p for f in args.folders for p in f.glob("*.cif")), key=lambda p: p.stem):
         if path.stem in table or len(path.stem) != 3:
             continue
@@ -60,9 +69,12 @@ def main() -> None:
         if not net.complete:
             print(f"{path.stem}: left out, {int(np.sum(net.degrees != 4))} of {len(net.every)} T are not 4-connected")
             continue
-        table[path.stem] = rows_of(net)
-    lines = [f'"{c}": {json.dumps(r, separators=(",", ":"))}' for c, r in table.items()]
-    args.out.write_text('{"source": ' + json.dumps(args.source) + ',\n"sequences": {\n' + ",\n".join(lines) + "\n}}\n")
+        table[path.stem], nets[path.stem] = rows_of(net), net
+    alike = Counter(json.dumps(r) for r in table.values())
+    twins = [c for c, r in table.items() if alike[json.dumps(r)] > 1]
+    rings = {c: rows_of(nets[c], smallest_rings) for c in twins}
+    parts = [f'"source": {json.dumps(args.source)}', f'"sequences": {_lines(table)}', f'"rings": {_lines(rings)}']
+    args.out.write_text("{" + ",\n".join(parts) + "}\n")
     print(f"{len(table)} frameworks, {args.out.stat().st_size} bytes")
 
 

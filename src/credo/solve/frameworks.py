@@ -15,14 +15,15 @@ import gemmi
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.model import CannotDo, Cell, CredoError
+from credo.model import CannotDo, Cell, CredoError, Structure
 from credo.solve.frameworks_anneal import Moduli, NetSites, net_search
 from credo.solve.frameworks_fit import Framework, judged
 from credo.solve.frameworks_groups import possible_groups
 from credo.solve.frameworks_net import net_of_sites
+from credo.solve.frameworks_supergroup import higher_groups
 from credo.solve.frameworks_topology import signature
 from credo.solve.normalise import normalise
-from credo.solve.ranking import expected_r1
+from credo.solve.ranking import ORDER, expected_r1
 from credo.solve.refine.data import Observed, merge_equivalents
 
 __all__ = ["T_ELEMENTS", "FrameworkSettings", "FrameworkSolution", "find_framework", "holds_framework"]
@@ -35,6 +36,8 @@ COARSE = 1.1
 _MIDDLING, _MOVES = 16.5, 50_000
 #: Groups beyond this rank get no time; the first gets half of it, the next a quarter, and so on.
 _GROUPS = 6
+#: CPU seconds over their share that groups get before the next one joins.
+_JOIN = 40.0
 #: A net is refined when its merit comes this near to the best of its group, and again only if it got this much better.
 _NEAR, _BETTER = 0.02, 0.01
 #: Silicates do not have nets that miss their ideal distances by more than this.
@@ -105,6 +108,8 @@ def find_framework(
     groups = [group] if group is not None else [g.group for g in possible_groups(laue_group, centring, unique, mean)]
     search = _Search(cell, moduli, (unique, mean, error), wavelength, element, settings, seed, progress or _silent)
     search.run(groups[:_GROUPS], started)
+    if group is None:
+        search.raise_symmetry(lambda s: higher_groups(s, data, laue_group, centring))
     return search.answer(data.d_min, time.process_time() - started)
 
 
@@ -155,7 +160,7 @@ class _Search:
                 return
             due = min(self.attempts, key=lambda a: a.spent / a.share, default=None)
             # a group joins when the time of those before it has grown to its share
-            if waiting and (due is None or due.spent / due.share > 10.0 * len(self.attempts)):
+            if waiting and (due is None or due.spent / due.share > _JOIN * len(self.attempts)):
                 try:
                     self.attempts.append(self._attempt(waiting.pop(0)))
                 except CredoError as error:
@@ -196,9 +201,25 @@ class _Search:
             self.found[key] = replace(new, hits=known.hits + 1 if known else 1)
             self.progress(f"{key[0]}, trial {a.count}: {new.name}, R1 {new.r1:.3f}, misfit {new.misfit:.2f}")
 
+    def raise_symmetry(self, higher: Callable[[Structure], list[tuple[gemmi.SpaceGroup, np.ndarray]]]) -> None:
+        """The best framework once more in the groups of higher order that it obeys."""
+        for best in self.ranked()[:1]:
+            for group, xyz in higher(best.structure):
+                net = net_of_sites(self.cell, group, xyz)
+                key = (group.xhm(), signature(net)) if net.complete else None
+                if key is None or key in self.found:
+                    continue
+                observed = merge_equivalents(*self.merged, group, self.cell).observed
+                self.found[key] = judged(net, best.merit, best.cc, observed, self.wavelength, self.element)
+                self.progress(f"{group.xhm()}, of {best.space_group}: R1 {self.found[key].r1:.3f}")
+
     def ranked(self) -> list[Framework]:
-        """By R1; what distances forbid comes last."""
-        return sorted(self.found.values(), key=lambda f: (f.misfit > _STRAINED, f.corrected_r1))
+        """By R1, a higher order rewarded as for all structures; what distances forbid comes last."""
+        return sorted(self.found.values(), key=lambda f: (f.misfit > _STRAINED, self._preference(f)))
+
+    def _preference(self, f: Framework) -> float:
+        order = len(gemmi.SpaceGroup(f.space_group).operations())
+        return float(np.log(max(f.corrected_r1, 1e-3))) - 0.5 * ORDER * float(np.log2(order))
 
     def _convinced(self) -> bool:
         best = self.ranked()[:1]

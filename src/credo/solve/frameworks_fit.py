@@ -57,7 +57,7 @@ def judged(net: Net, merit: float, cc: float, observed: Observed, wavelength: fl
     sequences = signature(net)
     structure, r1, corrected = _refined(geometry.structure, geometry.distances, observed, wavelength, element)
     return Framework(
-        gemmi.SpaceGroup(structure.space_group).xhm(), structure, name_of_net(sequences), sequences, merit, cc, r1,
+        gemmi.SpaceGroup(structure.space_group).xhm(), structure, name_of_net(net, sequences), sequences, merit, cc, r1,
         corrected, geometry.misfit, geometry.angle, net.density, len(net.xyz),
     )  # fmt: skip
 

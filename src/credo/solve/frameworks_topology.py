@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from credo.solve.frameworks_net import Net
 
-__all__ = ["coordination_sequence", "known_frameworks", "name_of_net", "signature"]
+__all__ = ["coordination_sequence", "known_frameworks", "name_of_net", "ring_signature", "signature", "smallest_rings"]
 
 Neighbours = list[list[tuple[int, tuple[int, int, int]]]]
 #: Sequences by the share of the T atoms that have each: what a framework is recognised by.
@@ -48,17 +48,55 @@ def signature(net: Net) -> Signature:
 def known_frameworks() -> dict[str, Signature]:
     """IZA code -> signature. The table was computed by ``python -m benchmarks.frameworks_table`` from the idealised
     structures of the IZA's Database of Zeolite Structures (see the table's own ``source``)."""
-    table = json.loads(files("credo.solve").joinpath("frameworks.json").read_text("utf-8"))
-    return {
-        code: tuple(sorted((tuple(s), n / sum(n for n, _ in rows)) for n, s in rows))
-        for code, rows in table["sequences"].items()
-    }
+    return {code: _shares(rows) for code, rows in _table()["sequences"].items()}
 
 
-def name_of_net(found: Signature) -> tuple[str, ...]:
+def name_of_net(net: Net, found: Signature) -> tuple[str, ...]:
     """The IZA codes whose T sites have just these sequences in these proportions; none for an unknown net."""
-    return tuple(code for code, known in known_frameworks().items() if _alike(found, known))
+    codes = tuple(code for code, known in known_frameworks().items() if _alike(found, known))
+    if len(codes) < 2:
+        return codes
+    table = _table()["rings"]
+    mine = ring_signature(net)
+    return tuple(c for c in codes if _alike(mine, _shares(table[c]))) or codes
+
+
+def smallest_rings(neighbours: Neighbours, start: int, most: int = 24) -> tuple[int, ...]:
+    """T atoms in the smallest ring through each of the angles at atom ``start``, in rising order."""
+    ends = [(b, *shift) for b, shift in neighbours[start]]
+    return tuple(sorted(_ring(neighbours, (start, 0, 0, 0), a, b, most) for n, a in enumerate(ends) for b in ends[:n]))
+
+
+def ring_signature(net: Net) -> Signature:
+    """The rings of each kind of T, with its share of the T atoms."""
+    share: Counter[tuple[int, ...]] = Counter()
+    for i, multiplicity in enumerate(net.multiplicity):
+        share[smallest_rings(net.neighbours, int((net.owner == i).argmax()))] += int(multiplicity)
+    return tuple(sorted((s, n / sum(share.values())) for s, n in share.items()))
+
+
+def _ring(neighbours: Neighbours, centre: tuple, a: tuple, b: tuple, most: int) -> int:
+    """Two more than the steps from a to b by any way but over the centre; ``most`` where it is longer."""
+    seen, here = {centre, a}, {a}
+    for steps in range(1, most - 1):
+        here = {
+            (n, x + i, y + j, z + k) for m, x, y, z in here for n, (i, j, k) in neighbours[m]
+        } - seen  # fmt: skip
+        if b in here:
+            return steps + 2
+        seen |= here
+    return most
 
 
 def _alike(a: Signature, b: Signature) -> bool:
     return len(a) == len(b) and all(s == t and abs(n - m) < 1e-3 for (s, n), (t, m) in zip(a, b))
+
+
+def _shares(rows: list) -> Signature:
+    total = sum(n for n, _ in rows)
+    return tuple(sorted((tuple(s), n / total) for n, s in rows))
+
+
+@cache
+def _table() -> dict:
+    return json.loads(files("credo.solve").joinpath("frameworks.json").read_text("utf-8"))
