@@ -242,7 +242,7 @@ def measured(root: Path) -> None:
     for weighted in (False, True):
         o = merging_statistics(table, experiment.crystal.cell, "m-3m", weighted=weighted).overall
         print(f"LTA_t1, weighted {weighted}: R_int {o.r_int:.4f} R_meas {o.r_meas:.4f} R_pim {o.r_pim:.4f} "
-              f"CC½ {o.cc_half:.4f} complete {o.completeness:.4f}, {o.observations} obs, {o.unique} unique")  # fmt: skip
+              f"CC½ {o.cc_half:.4f}, {o.observations} observations, {o.unique} unique")  # fmt: skip
 
 
 def main() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -16,6 +19,7 @@ from hypothesis import settings
 settings.register_profile("credo", derandomize=True, deadline=None, database=None)
 settings.load_profile("credo")
 
+ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 ARCHIVES = {
     "garnet": "frames_0001-0400.tar.bz2",
@@ -52,3 +56,23 @@ def measured(shared_data: Path) -> Callable[[str], Path]:
         return folder
 
     return unpack
+
+
+@pytest.fixture(scope="session")
+def benchmark_module() -> Callable[[str], ModuleType]:
+    """``benchmark_module("wedges")``: a module of benchmarks/, whose scenes tests use too; it is not in the package."""
+
+    def load(name: str) -> ModuleType:
+        sys.path.insert(0, str(ROOT))
+        try:
+            return importlib.import_module(f"benchmarks.{name}")
+        finally:
+            sys.path.remove(str(ROOT))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def wedges(benchmark_module) -> Callable:
+    """``wedges(seed, n=30, ...)``: simulated data sets of one phase with their truth."""
+    return benchmark_module("wedges").wedges

@@ -52,8 +52,8 @@ def read_phases(
 ) -> tuple[list[list[DataSet]], list[Refused]]:
     """Data sets by phase (one, unless a result of `credo cluster` is given), and what could not be read.
 
-    cell: for files that have none. places: keep the places on the detector, which other programs need. A file that cannot be read is refused with the reason; if nothing can be read at
-    all, the first reason is raised.
+    cell: for files that have none. places: keep the places on the detector, which other programs need. A file that
+    cannot be read is refused with the reason; if nothing can be read at all, the first reason is raised.
     """
     groups: list[list[Path]] = []
     plain: list[Path] = []
