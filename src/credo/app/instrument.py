@@ -105,7 +105,7 @@ def _in_real_time(chosen: Configuration) -> Configuration:
     part: Any = chosen.microscope
     if part.driver != "simulated":
         return chosen
-    part = part.model_copy(update={"options": {"real_time": True} | part.options})
+    part = part.model_copy(update={"options": {"real_time": 1.0} | part.options})
     return chosen.model_copy(update={"microscope": part})
 
 
