@@ -1,6 +1,6 @@
 """Charge flipping by smtbx in cctbx's own Python: ``python peer_flipping.py < problem.json > answer.json``.
 
-Run by benchmarks/solution.py with the interpreter named in CREDO_CCTBX_PYTHON; credo never imports it. The problem holds
+Run by benchmarks/solution.py with the interpreter named in CREDO_CCTBX_PYTHON; credo never imports it. The problem has
 cell, hall (smtbx wants the true space group), hkl, intensity, n_sites (of the asymmetric unit), seed, seconds; the
 answer sites and CPU seconds, or why there are none. Two of its defects are gone round: a number of iterations that
 becomes a fraction, and an assertion in the normalisation, for which it gets plain amplitudes.
@@ -56,7 +56,7 @@ def answer(problem):
         best, seconds = flipped(problem, f_obs, False)
     if best is None:
         return {"sites": [], "seconds": seconds, "why": "no phase transition"}
-    f_calc, shift, cc = best
+    f_calc, _, cc = best
     grid = f_calc.fft_map(symmetry_flags=maptbx.use_space_group_symmetry, resolution_factor=1 / 3)
     grid.apply_volume_scaling()
     search = maptbx.peak_search_parameters(

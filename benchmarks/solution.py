@@ -1,17 +1,22 @@
 """Structure solution from simulated kinematical data: how often the right structure comes out, and in what time.
 
-    python -m benchmarks.solution ../shared/data/cifs --row easy --seeds 1 --seconds 20 --out solved.jsonl
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.solution ../shared/data/cifs --seeds 3 --out solved.jsonl [--peer]
 
-Each run gets the cell, the centring, the Laue class and the formula of the structure, as a user would give them.
+Each run gets the cell, the centring, the Laue class and the contents of the cell, as a user would give them.
 Solved: the space group is right and at least 90 % of the atoms but hydrogen lie within 0.3 Å, of the right class.
+What the log holds is not run again, so that a run can be cut off and go on. ``--peer``: smtbx's charge flipping
+(CREDO_CCTBX_PYTHON) on the same data, which is given the true space group and only asked for positions.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import gemmi
@@ -26,6 +31,7 @@ from credo.solve.solve import SolveSettings, solve
 
 WAVELENGTH = 0.0250793
 
+#: Every third one (from the first) was looked at while the search was made: the others are the independent test.
 STRUCTURES = (
     "zeolites_exp_raspa2/MFI_SI", "zeolites_iza/MOR", "zeolites_iza/FER", "zeolites_iza/CHA", "zeolites_iza/LTA",
     "zeolites_iza/STW", "zeolites_iza/RHO", "zeolites_iza/PWO", "zeolites_iza/ABW", "zeolites_exp_raspa2/SOD",
@@ -166,46 +172,120 @@ def judge(found, structure: Structure) -> dict:
     return out | {
         "solved": c.same_structure(), "group": best.space_group, "matched": round(c.matched, 3),
         "right": round(c.right, 3), "extra": round(c.extra, 3), "rms": round(c.rms_deviation, 3),
-        "r_e": round(best.r_e, 3), "r1": round(best.r1, 3),
+        "r_e": round(best.r_e, 3), "r1": round(best.r1, 3), "left_out": round(best.left_out, 3),
     }  # fmt: skip
+
+
+def run_peer(structure: Structure, d_min: float, error: float, completeness: float, seed: int, seconds: float) -> dict:
+    """The same data solved by smtbx's charge flipping, judged by the share of positions alone."""
+    group = gemmi.SpaceGroup(structure.space_group)
+    hkl, i, _ = simulate(structure, d_min, error, completeness, seed)
+    heavy = sum(a.element not in ("H", "D") for a in structure.atoms)
+    problem = {
+        "cell": structure.cell.parameters, "hall": group.hall, "hkl": hkl.tolist(), "intensity": i.tolist(),
+        "n_sites": round(1.15 * heavy) + 1, "seed": seed, "seconds": seconds,
+    }  # fmt: skip
+    python = os.environ.get("CREDO_CCTBX_PYTHON", "python")
+    script = Path(__file__).with_name("peer_flipping.py")
+    out = {"program": "smtbx", "name": structure.name, "d_min": d_min, "error": error, "completeness": completeness,
+           "seed": seed, "solved": False, "seconds": seconds}  # fmt: skip
+    done = subprocess.run([python, str(script)], input=json.dumps(problem), capture_output=True, text=True)
+    if done.returncode:
+        return out | {"why": f"crashed: {done.stderr.strip().splitlines()[-1][:100] if done.stderr else 'no message'}"}
+    answer = json.loads(done.stdout.splitlines()[-1])
+    out["seconds"] = round(answer["seconds"], 2)
+    if not answer["sites"]:
+        return out | {"why": answer["why"]}
+    atoms = tuple(Atom(f"C{n}", "C", np.array(x)) for n, x in enumerate(answer["sites"]))
+    c = compare(Structure(structure.cell, structure.space_group, atoms), structure)
+    return out | {"believed": True, "solved": c.matched >= 0.9, "matched": round(c.matched, 3)}
+
+
+def wilson(k: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share k/n (Wilson 1927)."""
+    if n == 0:
+        return 0.0, 1.0
+    p, centre = k / n, (k + z * z / 2) / (n + z * z)
+    half = z * np.sqrt(p * (1 - p) * n + z * z / 4) / (n + z * z)
+    return float(centre - half), float(centre + half)
+
+
+def key_of(r: dict) -> tuple:
+    """What makes one run another."""
+    return r.get("program", "credo"), r["name"], r["d_min"], r["error"], r["completeness"], r["seed"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cifs", type=Path)
     parser.add_argument("--row", action="append", choices=ROWS)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--out", type=Path, default=Path("solved.jsonl"))
     parser.add_argument("--only", nargs="*", help="these structures")
-    parser.add_argument("--every", type=int, default=1, help="only every n-th structure")
+    parser.add_argument("--condition", action="append", help="d_min,error,completeness instead of rows: 1.0,0.1,0.9")
+    parser.add_argument("--held-out", action="store_true", help="without those looked at while the search was made")
+    parser.add_argument("--peer", action="store_true", help="smtbx beside it")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no run starts after so many")
+    parser.add_argument("--table", action="store_true", help="only the table of the log")
     args = parser.parse_args()
-    results = []
-    for row in args.row or ROWS:
-        for d_min, error, completeness in ROWS[row]:
-            for name in args.only or STRUCTURES[:: args.every]:
-                for seed in range(args.seeds):
-                    structure = read_model(args.cifs / f"{name}.cif")
-                    result = {"row": row} | run(structure, d_min, error, completeness, seed, args.seconds)
-                    results.append(result)
-                    print(json.dumps(result), flush=True)
-                    if args.out:
-                        with args.out.open("a") as file:
-                            file.write(json.dumps(result) + "\n")
-    summarise(results)
+    results = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    known, started = {key_of(r) for r in results}, time.monotonic()
+    names = args.only or [n for i, n in enumerate(STRUCTURES) if not args.held_out or i % 3]
+    conditions = [c for row in args.row or ROWS for c in ROWS[row]]
+    if args.condition:
+        conditions = [tuple(float(v) for v in c.split(",")) for c in args.condition]
+    if not args.only:  # of every kind, wherever it is cut off
+        names = [names[i] for i in np.random.default_rng(1).permutation(len(names))]
+    programs = {"credo": run, "smtbx": run_peer} if args.peer else {"credo": run}
+    # seeds last, conditions in turn: a run that is cut off has seen a bit of everything
+    for seed, name, condition, program in product(range(args.seeds), names, conditions, programs):
+        if args.table or time.monotonic() - started > 60 * args.minutes:
+            break
+        if (program, name.split("/")[1], *condition, seed) in known:
+            continue
+        result = programs[program](read_model(args.cifs / f"{name}.cif"), *condition, seed, args.seconds)
+        result = {
+            "program": program,
+            "held_out": STRUCTURES.index(name) % 3 > 0 if name in STRUCTURES else True,
+        } | result
+        results.append(result)
+        print(json.dumps(result), flush=True)
+        with args.out.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+    print(table(results))
 
 
-def summarise(results: list[dict]) -> None:
-    """Solved, space group first, believed wrongly, and CPU seconds of the solved, for every row."""
-    for row in dict.fromkeys(r["row"] for r in results):
-        these = [r for r in results if r["row"] == row]
-        times = sorted(r["seconds"] for r in these if r["solved"]) or [float("nan")]
-        wrong = sum(bool(r.get("believed")) and not r["solved"] for r in these)
-        print(
-            f"{row}: {sum(r['solved'] for r in these)}/{len(these)} solved, group first "
-            f"{sum(r.get('rank') == 1 for r in these)}, believed wrongly {wrong}, "
-            f"median {np.median(times):.2f} s, 90 % {np.quantile(times, 0.9):.1f} s, worst {times[-1]:.1f} s"
-        )
+def table(results: list[dict]) -> str:
+    """One row per condition: solved with its interval, group first, believed though wrong, times; the peer beside."""
+    lines = [
+        "| d, e, c | n | solved, 95 % | of held out | group first | believed, wrong | median, 90 %, worst s of solved |"
+        " smtbx solved | its median s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for condition in [c for row in ROWS.values() for c in row]:
+        these = [r for r in results if (r["d_min"], r["error"], r["completeness"]) == condition]
+        own = [r for r in these if r.get("program", "credo") == "credo"]
+        peer = [r for r in these if r.get("program") == "smtbx"]
+        if own:
+            lines.append(_line(condition, own, peer))
+    return "\n".join(lines)
+
+
+def _line(condition: tuple[float, float, float], own: list[dict], peer: list[dict]) -> str:
+    k, n = sum(r["solved"] for r in own), len(own)
+    held = [r for r in own if r.get("held_out")]
+    low, high = wilson(k, n)
+    times = sorted(r["seconds"] for r in own if r["solved"]) or [float("nan")]
+    wrong = sum(bool(r.get("believed")) and not r["solved"] for r in own)
+    theirs = sorted(r["seconds"] for r in peer if r["solved"]) or [float("nan")]
+    return (
+        f"| {condition[0]} Å, {100 * condition[1]:g} %, {100 * condition[2]:g} % | {n} | **{k}** "
+        f"({100 * k / n:.0f} %, {100 * low:.0f}-{100 * high:.0f}) | {sum(r['solved'] for r in held)}/{len(held)} | "
+        f"{sum(r.get('rank') == 1 for r in own)} | {wrong} | "
+        f"{np.median(times):.1f}, {np.quantile(times, 0.9):.1f}, {times[-1]:.1f} | "
+        f"{sum(r['solved'] for r in peer)}/{len(peer)} | {np.median(theirs):.1f} |"
+    )
 
 
 if __name__ == "__main__":

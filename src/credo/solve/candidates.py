@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from credo.kernels.structure_factors import point_factors
 from credo.physics.symmetry import laue_rotations
+from credo.solve.deconvolve import deconvolved_sites
 from credo.solve.group_phasing import absent_in
 from credo.solve.normalise import PhasingData
 from credo.solve.recycle import Sites, recycle, sites_of_map
 from credo.solve.space_group import GroupFit, rank_groups
 
-__all__ = ["ORDER_REWARD", "Candidate", "candidates_of", "judge", "same_operations", "supergroups_of"]
+__all__ = ["ORDER_REWARD", "Candidate", "candidates_of", "deconvolved", "judge", "same_operations", "supergroups_of"]
 
 #: A subgroup of index 2 has twice the sites and fits better by about this much in R (facts/structure-solution.md 2.1).
 ORDER_REWARD = 0.055
@@ -89,20 +90,44 @@ def supergroups_of(
     return _judge_all(data, phases, fits, n_atoms, 3)
 
 
+def deconvolved(data: PhasingData, candidate: Candidate, n_atoms: float, rounds: int = 3) -> Candidate:
+    """The candidate with sites found one after another, then phased by them and found again as long as that helps."""
+    best, phases = None, candidate.phases
+    for _ in range(rounds):
+        sites = deconvolved_sites(data, candidate.fit, phases, n_atoms)
+        if not len(sites.xyz):
+            break
+        calc = _point_factors(data, sites, candidate.fit).sum(axis=1)
+        r, cc = _agreement(data, candidate.fit, np.abs(calc))
+        if best is not None and cc < best.cc_e + 0.005:
+            break
+        best = Candidate(candidate.fit, sites, phases, r, cc)
+        # the model stands at the group's origin already
+        here = replace(candidate.fit, shift=np.zeros(3))
+        phases, _ = recycle(data, data.e * np.exp(1j * np.angle(calc)), here, 6)
+    return best or candidate
+
+
 def judge(data: PhasingData, fit: GroupFit, phases: np.ndarray, rho: np.ndarray, n_atoms: float) -> Candidate:
     """The sites of a map in a group, and how they explain |E|. phases (n,): at the group's origin."""
     sites = sites_of_map(data, rho, fit, max(4, round(1.15 * n_atoms)))
     if len(sites.xyz) == 0:
         return Candidate(fit, sites, phases, 1.0, 0.0)
     sites, cc = _enough_sites(data, sites, fit)
+    r, _ = _agreement(data, fit, np.abs(_point_factors(data, sites, fit).sum(axis=1)))
+    return Candidate(fit, sites, phases, r, cc)
+
+
+def _agreement(data: PhasingData, fit: GroupFit, calc: np.ndarray) -> tuple[float, float]:
+    """(R of the strong |E|, correlation of all) with calculated moduli (n,)."""
     allowed = ~absent_in(data, fit)
-    calc = np.abs(_point_factors(data, sites, fit).sum(axis=1)) * allowed
+    calc = calc * allowed
     scale = float(calc @ data.e / max(calc @ calc, 1e-30))
     strong = (data.i_over_sigma > 2) & allowed
     if strong.sum() < 10:
         strong = (data.e >= np.quantile(data.e, 0.5)) & allowed
-    r = float(np.abs(scale * calc - data.e)[strong].sum() / data.e[strong].sum())
-    return Candidate(fit, sites, phases, r, cc)
+    cc = float(np.corrcoef(calc, data.e)[0, 1]) if np.ptp(calc) > 0 else 0.0
+    return float(np.abs(scale * calc - data.e)[strong].sum() / data.e[strong].sum()), cc
 
 
 def _point_factors(data: PhasingData, sites: Sites, fit: GroupFit) -> np.ndarray:

@@ -21,8 +21,10 @@ __all__ = ["Completed", "complete", "observed_in"]
 
 #: Elements are looked at again only where R1 says that the positions are right.
 _WORTH_TYPING = 0.4
-#: Nothing is worth adding to, or dropping from, what agrees no better.
-_HOPELESS = 0.6
+#: What a few cycles bring no further is left at that.
+_GLANCE, _HOPELESS = LeastSquaresSettings(cycles=3, weight_a=0.2, converged=0.1, quick=True), 0.55
+#: So few sites cost nothing to go on with.
+_SMALL = 15
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,22 @@ def complete(
     sites = candidate.sites
     structure = _named(cell, candidate, sites.xyz @ data.basis.T, sites.height, sites.multiplicity, formula)
     observed = observed_in(data, candidate.fit.group)
-    settings = LeastSquaresSettings(cycles=cycles, weight_a=0.2, converged=0.1)
+    settings = LeastSquaresSettings(cycles=cycles, weight_a=0.2, converged=0.1, quick=True)
     fit = None
     for n in range(rounds + 1):
         try:
-            fit = fit_structure(structure, observed, wavelength, settings)
+            if n == 0:
+                fit = fit_structure(structure, observed, wavelength, _GLANCE)
+                if fit.r1 > _HOPELESS and len(structure.atoms) > _SMALL:
+                    structure = fit.structure
+                    break
+            fit = fit_structure(fit.structure if n == 0 and fit else structure, observed, wavelength, settings)
             if fit.r1 < _WORTH_TYPING:
                 fit = _with_other_elements(fit, observed, formula, wavelength, settings)
         except CredoError as error:
             return Completed(candidate, structure, None, error.reason, len(observed.f2))
         structure = fit.structure
-        if n == rounds or fit.r1 > _HOPELESS:
+        if n == rounds:
             break
         kept = _without_false_atoms(structure)
         more = _with_missing_atoms(kept, fit, observed, formula, n_atoms * _cells(data))

@@ -28,6 +28,7 @@ class LeastSquaresSettings(BaseModel):
     weight_a: float = Field(default=0.1, ge=0, description="a of w = 1/[σ²(Fo²) + (aP)² + bP]")
     weight_b: float = Field(default=0.0, ge=0, description="b of the same")
     converged: float = Field(default=0.01, gt=0, description="largest shift/esd at which refinement ends")
+    quick: bool = Field(default=False, description="neglect correlation in the esds that end it")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fit_structure(
         extinction=0.0 if settings.extinction else None,
         weights=Weights(settings.weight_a, settings.weight_b),
     )
-    done = refine_model(model, data, wavelength, FitSettings(settings.cycles, settings.converged))
+    done = refine_model(model, data, wavelength, FitSettings(settings.cycles, settings.converged, quick=settings.quick))
     a = done.agreement
     return FitState(
         done.structure, done.k, done.model.extinction or 0.0, a.r1, a.r1_all, a.wr2, a.goof, done.shift_over_esd,

@@ -11,11 +11,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.model import Cell
-from credo.solve.candidates import Candidate, candidates_of, supergroups_of
-from credo.solve.complete import Completed, complete
+from credo.solve.candidates import Candidate, candidates_of, deconvolved, supergroups_of
+from credo.solve.complete import Completed, complete, observed_in
 from credo.solve.composition import strength
-from credo.solve.normalise import PhasingData
+from credo.solve.crossvalidation import left_out_r1
 from credo.solve.group_search import GroupTrials
+from credo.solve.normalise import PhasingData
 from credo.solve.phasing import PhasingSettings, Trial, trials
 from credo.solve.ranking import corrected_r1, expected_r1, preference
 from credo.solve.retype import multiplicities
@@ -37,7 +38,9 @@ class SolveSettings(BaseModel):
     )
     good: float = Field(default=0.25, gt=0, description="R1 (isotropic) at which a few more trials end the search")
     believable: float = Field(
-        default=0.40, gt=0, description="R1 (isotropic) above which the structure is called not solved"
+        default=0.36,
+        gt=0,
+        description="R1 of reflections left out of least squares, above which the structure is called not solved",
     )
     patience: int = Field(default=60, ge=1, description="trials without a better believable candidate that end it")
     candidates: int = Field(default=8, ge=1, description="space groups tried per trial")
@@ -50,6 +53,10 @@ _SOME, _FEW, _LONG = 20, 8, 15.0
 _OBEYED = 0.75
 #: The share of atoms with contacts too short for their elements that a convincing structure may have.
 _IMPOSSIBLE = 0.1
+#: Reflections to a parameter that make R1 of left-out reflections as firm as it gets.
+_FIRM = 5
+#: Reflections to a parameter above which least squares cannot make a wrong structure agree.
+_PLENTY = 10
 #: Structures of so few sites cost next to nothing to refine.
 _SMALL = 15
 #: A candidate is refined again only when its point atoms got better by this much.
@@ -83,6 +90,7 @@ class Search:
         self.merits: list[float] = []
         self.found: dict[str, Candidate] = {}
         self.done: dict[str, Completed] = {}
+        self._left_out: dict[str, tuple[Completed, float]] = {}
         self.best: Trial | None = None
         self.ended = ""
         self._started = time.process_time()
@@ -140,7 +148,7 @@ class Search:
             self._refine(c)
 
     def _refine(self, candidate: Candidate) -> None:
-        done = self.problem.complete(candidate)
+        done = self._completed(candidate)
         known = self.done.get(candidate.fit.symbol)
         if known is not None and _preference(known) <= _preference(done):
             return
@@ -149,6 +157,16 @@ class Search:
         if _preference(done) < before - 0.02:
             self._stale, self._improved = 0, time.process_time()
             self.progress(f"trial {len(self.merits)}: {candidate.fit.symbol} R1 {done.r1:.3f}")
+
+    def _completed(self, candidate: Candidate) -> Completed:
+        """After least squares, from the sites of the map, or from those of its deconvolution where that agrees better
+        and the first do not agree as well as they might."""
+        done = self.problem.complete(candidate)
+        small = len(candidate.sites.xyz) <= _SMALL
+        if _corrected(done) < self.settings.convincing + self._expected or done.r1 > (0.8 if small else 0.6):
+            return done
+        other = deconvolved(self.problem.data, candidate, self.problem.n_atoms)
+        return min(done, self.problem.complete(other), key=_preference)
 
     def _best_r1(self) -> float:
         """Of the best structure; what chemistry forbids is at most believable."""
@@ -165,10 +183,34 @@ class Search:
         own = self.refined[0].candidate.fit.worst > _OBEYED
         return r1 < s.convincing + self._expected or (own and r1 < s.good)
 
+    def left_out(self, done: Completed) -> float:
+        """R1 of reflections that had no part in the least squares of a refined candidate; where there are many to a
+        parameter, what that comes to: R1 √((n + p)/(n − p))."""
+        n, p = done.n_reflections, done.fit.n_parameters if done.fit else done.n_reflections
+        if n > _PLENTY * p:
+            return done.r1 * float(np.sqrt((n + p) / (n - p)))
+        known = self._left_out.get(done.candidate.fit.symbol)
+        if known is None or known[0] is not done:
+            observed = observed_in(self.problem.data, done.candidate.fit.group)
+            known = done, left_out_r1(done.structure, observed, self.problem.wavelength)
+            self._left_out[done.candidate.fit.symbol] = known
+        return known[1]
+
+    def limit(self, done: Completed) -> float:
+        """The R1 of left-out reflections below which a structure is believed: lower where few reflections stand
+        against each parameter, and chance is the likelier."""
+        p = done.fit.n_parameters if done.fit else np.inf
+        return self.settings.believable * min(1.0, done.n_reflections / (_FIRM * p))
+
     def _over(self) -> bool:
         s, r1 = self.settings, self._best_r1()
         waited = self._stale >= _SOME or (self._stale >= _FEW and time.process_time() - self._improved > _LONG)
-        if (r1 < s.good and waited) or (r1 < s.believable and self._stale >= s.patience):
+        long = (
+            self._stale >= s.patience
+            and r1 < s.believable
+            and self.left_out(self.refined[0]) < self.limit(self.refined[0])
+        )
+        if (r1 < s.good and waited) or long:
             self.ended = f"{self._stale} trials without a better one"
         elif len(self.merits) >= s.trials:
             self.ended = f"{len(self.merits)} trials"

@@ -31,7 +31,8 @@ class Solved:
 
     ``agreement``: of the P1 phases with the group (1: perfect), ``worst`` of one operation; ``r_e``, ``cc_e``: of |E|
     with point atoms; ``merit``: see :func:`preference`, the lowest first; ``r1``: after isotropic least squares,
-    ``corrected_r1`` for their parameters; ``impossible``: share of atoms with contacts too short for their elements.
+    ``corrected_r1`` for their parameters; ``impossible``: share of atoms with contacts too short for their elements;
+    ``left_out``: R1 of reflections that had no part in the least squares, of the first candidate only.
     """
 
     space_group: str
@@ -47,6 +48,7 @@ class Solved:
     corrected_r1: float = float("inf")
     impossible: float = 0.0
     note: str = ""
+    left_out: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -113,18 +115,23 @@ def _checked(cell: Cell, hkl, intensity, sigma) -> tuple[np.ndarray, np.ndarray,
 
 def _judged(search: Search, seconds: float) -> Solution:
     """The refined candidates by preference, then the others by the score of their point atoms."""
-    data, settings = search.problem.data, search.settings
+    data = search.problem.data
     solved = [_solved(c) for c in search.refined]
     known = {s.space_group for s in solved}
     rest = [_unrefined(search.problem.cell, c) for c in search.candidates if c.fit.symbol not in known]
+    limit = 0.0
+    if solved and search.refined[0].fit is not None:
+        solved[0] = replace(solved[0], left_out=search.left_out(search.refined[0]))
+        limit = search.limit(search.refined[0])
     ranked = (*solved, *rest)
-    good = bool(solved) and solved[0].corrected_r1 < settings.believable and solved[0].impossible <= _IMPOSSIBLE
+    good = bool(solved) and solved[0].left_out < limit and solved[0].impossible <= _IMPOSSIBLE
     if good:
-        reasons = [f"R1 {solved[0].r1:.3f} in {solved[0].space_group}, R of |E| {solved[0].r_e:.2f}"]
+        best = solved[0]
+        reasons = [f"R1 {best.r1:.3f} ({best.left_out:.3f} of reflections left out) in {best.space_group}"]
         reasons += [f"believable, but not convincing after {search.ended}"] if search.ended else []
         ranked = tuple(replace(s, note=_hand(s)) for s in ranked)
     else:
-        best = _why_not(solved[0], settings.believable) if solved else "no atoms"
+        best = _why_not(solved[0], limit) if solved else "no atoms"
         reasons = [f"not solved after {search.ended or 'all trials'}: {best}", *_obstacles(data)]
     assert search.best is not None
     return Solution(
@@ -132,10 +139,8 @@ def _judged(search: Search, seconds: float) -> Solution:
     )
 
 
-def _why_not(s: Solved, believable: float) -> str:
-    text = (
-        f"the best R1 is {s.r1:.2f}, {s.corrected_r1:.2f} corrected for its parameters (believed below {believable:g})"
-    )
+def _why_not(s: Solved, limit: float) -> str:
+    text = f"the best R1 is {s.r1:.2f}, {s.left_out:.2f} of reflections left out (believed below {limit:.2f})"
     return (
         text if s.impossible <= _IMPOSSIBLE else text + f", and {100 * s.impossible:.0f} % of its atoms are too close"
     )

@@ -95,13 +95,14 @@ class _PhasePairs:
 
 
 def rank_groups(
-    data: PhasingData, g: np.ndarray, laue_group: str, centring: str, most: int = 2000, per_d: float = 3.0
+    data: PhasingData, g: np.ndarray, laue_group: str, centring: str, pairs_wanted: int = 16_000, per_d: float = 3.0
 ) -> list[GroupFit]:
     """All compatible groups, each at its best origin, by falling agreement (ties: higher order first).
 
     One FFT per group gives Σ_ops Re Σ_h G*(h) G(hR) exp(2πi[h(R−I)·s − h·t]) for all origins s at once.
     """
-    pairs = _PhasePairs(data, g, most)
+    # with many operations a few reflections tell as much
+    pairs = _PhasePairs(data, g, int(np.clip(pairs_wanted / len(data.rotations), 300, 2000)))
     lengths = np.array(data.cell.lengths)
     shape = fast_shape(np.maximum(8, np.ceil(lengths * per_d / data.d_min)))
     fits = [

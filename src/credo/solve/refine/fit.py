@@ -31,12 +31,13 @@ _BLOCK_BYTES, _SINGLE = 2**26, 800
 @dataclass(frozen=True)
 class FitSettings:
     """``cycles``: most of them; ``converged``: largest shift/esd that ends them; ``damping``: at the start, of
-    Marquardt; ``nuclear``: X-H distances of nuclei."""
+    Marquardt; ``nuclear``: X-H distances of nuclei; ``quick``: esds that end the cycles neglect correlation."""
 
     cycles: int = 20
     converged: float = 0.01
     damping: float = 1e-4
     nuclear: bool = True
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class _Problem:
         # exact data (wR2 below 1e-6) have esds at the level of rounding, which no shift can undercut
         chi2 = max(eq.chi2, 1e-12 * float(eq.weights @ self.data.f2**2))
         s2 = chi2 / max(len(self.data) + len(eq.rows) - len(step), 1)
-        if len(step) <= 1200:
+        if len(step) <= 1200 and not self.settings.quick:
             variance = np.diag(inverse_of(eq.normal)) * s2
         else:
             variance = s2 / np.maximum(np.diag(eq.normal), 1e-300)

@@ -1,0 +1,133 @@
+"""Sites from phased amplitudes, each taken away with all its ripples before the next is looked for.
+
+A map of what was measured shows every atom convoluted with the transform of the measured region; at 1.2 Å, or with a
+missing wedge, side maxima of strong atoms are higher than weak atoms. Högbom's CLEAN (1974), with least squares.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+
+from credo.kernels.peaks import map_peaks
+from credo.solve.group_phasing import absent_in
+from credo.solve.normalise import PhasingData
+from credo.solve.phasing import grid_shape, half_complex_index
+from credo.solve.recycle import Sites
+from credo.solve.space_group import GroupFit
+
+__all__ = ["deconvolved_sites"]
+
+#: Peaks of the residual map down to this share of its highest are taken in one pass, and sites of less than this share
+#: of the median weight are given up.
+_TAKEN, _KEPT = 0.65, 0.25
+#: Nearer to each other than this are only ripples [Å]; images of a site nearer than this are one atom [Å].
+_APART, _REACH = 1.05, 0.75
+
+
+def deconvolved_sites(data: PhasingData, fit: GroupFit, phases: np.ndarray, n_atoms: float, passes: int = 15) -> Sites:
+    """phases (n,) complex at ``data.hkl``, at the group's origin; ``n_atoms`` wanted in the primitive cell."""
+    work = _Work(data, fit, phases)
+    xyz = np.empty((0, 3))
+    for n in range(passes):
+        more = work.peaks(xyz, n_atoms)
+        if not len(more):
+            break
+        xyz = np.concatenate([xyz, more])
+        xyz = work.refined(xyz)
+        xyz = xyz[work.weights(xyz) > _KEPT * np.median(work.weights(xyz))]
+        if n == passes - 1 or work.multiplicity(xyz).sum() >= n_atoms:
+            break
+    weight = work.weights(xyz) if len(xyz) else np.empty(0)
+    order = np.argsort(-weight)
+    return Sites(xyz[order], weight[order], work.multiplicity(xyz[order]))
+
+
+class _Work:
+    def __init__(self, data: PhasingData, fit: GroupFit, phases: np.ndarray) -> None:
+        self._data, self._fit = data, fit
+        self._rot, self._trans = fit.operations.rot, fit.operations.trans
+        self._metric = data.cell.metric
+        self._shape = grid_shape(np.array(data.cell.lengths), data.d_min, 3.0)
+        self._all = np.where(absent_in(data, fit), 0.0, data.e) * np.exp(1j * np.angle(phases))
+        _, first = np.unique(data.unique, return_index=True)
+        self._hkl, self._target = data.hkl[first].astype(float), self._all[first]
+
+    def _images(self, x: np.ndarray) -> np.ndarray:
+        return (self._rot @ x + self._trans) % 1.0
+
+    def _gaps(self, points: np.ndarray, x: np.ndarray) -> np.ndarray:
+        d = points - x
+        d -= np.rint(d)
+        return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", d, self._metric, d), 0))
+
+    def snapped(self, x: np.ndarray) -> np.ndarray:
+        """The middle of the images that are one atom."""
+        images = self._images(x)
+        near = images[self._gaps(images, x) < _REACH] - x
+        return (x + (near - np.rint(near)).mean(axis=0)) % 1.0
+
+    def multiplicity(self, xyz: np.ndarray) -> np.ndarray:
+        """(n,) images of each site in the primitive cell."""
+        return np.array([len(self._rot) // int((self._gaps(self._images(x), x) < 0.3).sum()) for x in xyz], dtype=int)
+
+    def _columns(self, hkl: np.ndarray, xyz: np.ndarray, derivatives: bool = False):
+        """(n, a) contribution of a unit atom at each site and all its images, and (n, a, 3) its derivatives."""
+        share = self.multiplicity(xyz) / len(self._rot)
+        total = np.zeros((len(hkl), len(xyz)), dtype=complex)
+        slope = np.zeros((len(hkl), len(xyz), 3), dtype=complex) if derivatives else None
+        for r, t in zip(self._rot, self._trans):
+            turned = hkl @ r
+            wave = np.exp(2j * np.pi * (turned @ xyz.T + (hkl @ t)[:, None])) * share
+            total += wave
+            if slope is not None:
+                slope += 2j * np.pi * wave[:, :, None] * turned[:, None, :]
+        return total, slope
+
+    def weights(self, xyz: np.ndarray) -> np.ndarray:
+        """(a,) least-squares weights of the sites together."""
+        c, _ = self._columns(self._hkl, xyz)
+        normal = (c.conj().T @ c).real
+        normal[np.diag_indices(len(xyz))] *= 1.01
+        return np.linalg.solve(normal, (c.conj().T @ self._target).real)
+
+    def refined(self, xyz: np.ndarray, steps: int = 2) -> np.ndarray:
+        """Positions moved by damped Gauss-Newton steps, 0.2 Å at most each."""
+        lengths = np.array(self._data.cell.lengths)
+        for _ in range(steps):
+            c, slope = self._columns(self._hkl, xyz, True)
+            w = self.weights(xyz)
+            assert slope is not None
+            j = (slope * w[None, :, None]).reshape(len(c), -1)
+            normal = (j.conj().T @ j).real
+            normal[np.diag_indices(len(normal))] += 0.05 * np.median(np.diag(normal)) + 1e-12
+            step = np.linalg.solve(normal, (j.conj().T @ (self._target - c @ w)).real).reshape(-1, 3)
+            step = np.clip(step, -0.2 / lengths, 0.2 / lengths)
+            xyz = np.array([self.snapped(x) for x in xyz + step])
+        return xyz
+
+    def peaks(self, xyz: np.ndarray, n_atoms: float) -> np.ndarray:
+        """(m, 3): the next sites, from the map of what those so far leave unexplained."""
+        residual = self._all.copy()
+        if len(xyz):
+            residual -= self._columns(self._data.hkl.astype(float), xyz)[0] @ self.weights(xyz)
+        half = (*self._shape[:2], self._shape[2] // 2 + 1)
+        flat = np.zeros(int(np.prod(half)), dtype=np.complex64)
+        for h, v in ((self._data.hkl, residual), (-self._data.hkl, residual.conj())):
+            index, conj = half_complex_index(h, self._shape)
+            flat[index[~conj]] = v[~conj]
+        rho = np.asarray(scipy.fft.irfftn(flat.reshape(half), s=self._shape))
+        kept = np.concatenate([self._images(x) for x in xyz]) if len(xyz) else np.empty((0, 3))
+        count, new = float(self.multiplicity(xyz).sum()) if len(xyz) else 0.0, []
+        found = map_peaks(rho, floor=float(rho.std()))
+        for peak in found:
+            if count >= n_atoms or peak[3] < _TAKEN * found[0, 3]:
+                break
+            x = self.snapped(peak[:3])
+            if len(kept) and self._gaps(kept, x).min() < _APART:
+                continue
+            new.append(x)
+            orbit = self._images(x)
+            kept = np.concatenate([kept, orbit])
+            count += int(self.multiplicity(x[None])[0])
+        return np.array(new).reshape(-1, 3)
