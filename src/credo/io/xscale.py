@@ -33,11 +33,12 @@ def write_xscale_inp(
 def write_scaled(
     path: Path, cell: Cell, space_group: int, wavelength: float, table: Reflections, names: list[str]
 ) -> None:
-    """Unmerged observations (h k l intensity sigma dataset rejected) as XSCALE's output: records h k l I σ ISET.
+    """Unmerged observations (h k l intensity sigma phi dataset rejected) in the layout of XSCALE's output.
 
-    ISET counts the ``names`` from 1; rejected observations have a negative sigma.
+    ISET counts the ``names`` from 1; rejected observations have a negative sigma. Places on the detector are not known
+    any more: XD, YD and PSI are 0, and ZD is the angle since the start of its set [deg], not a frame.
     """
-    items = ("H", "K", "L", "IOBS", "SIGMA(IOBS)", "ISET")
+    items = ("H", "K", "L", "IOBS", "SIGMA(IOBS)", "XD", "YD", "ZD", "PSI", "ISET")
     used = np.unique(table["dataset"])
     lines = [
         "FORMAT=XDS_ASCII    MERGE=FALSE    FRIEDEL'S_LAW=TRUE",
@@ -46,18 +47,21 @@ def write_scaled(
         f"SPACE_GROUP_NUMBER={space_group:5d}",
         "UNIT_CELL_CONSTANTS=" + "".join(f" {x:9.4f}" for x in cell.parameters),
         f"X-RAY_WAVELENGTH={wavelength:12.8f}",
-        *(f"ISET= {d + 1:5d} INPUT_FILE={Path(names[d]).name}" for d in used.tolist()),
+        *(f" ISET= {d + 1:5d} INPUT_FILE={Path(names[d]).name}" for d in used.tolist()),
         f"NUMBER_OF_ITEMS_IN_EACH_DATA_RECORD={len(items)}",
         *(f"ITEM_{name}={i}" for i, name in enumerate(items, start=1)),
         "END_OF_HEADER",
     ]
     sigma = np.where(table["rejected"], -table["sigma"], table["sigma"])
-    columns = (table["h"], table["k"], table["l"], table["intensity"], sigma, table["dataset"] + 1)
+    begin = np.full(int(table["dataset"].max(initial=0)) + 1, np.inf)
+    np.minimum.at(begin, table["dataset"], table["phi"])
+    angle = table["phi"] - begin[table["dataset"]]
+    columns = (table["h"], table["k"], table["l"], table["intensity"], sigma, angle, table["dataset"] + 1)
     order = np.lexsort((table["l"], table["k"], table["h"]))
     with atomic_write(path) as stream:
         stream.write("".join(f"!{line}\n" for line in lines).encode())
         # piece by piece: numbers as Python's objects take ten times the room
         for piece in np.array_split(order, max(1, len(order) // 100_000)):
             rows = zip(*(np.asarray(c)[piece].tolist() for c in columns))
-            stream.write("".join("%6d%6d%6d %12.5E %12.5E %5d\n" % row for row in rows).encode())  # noqa: UP031
+            stream.write("".join("%6d%6d%6d %12.5E %12.5E 0 0 %.3f 0 %d\n" % row for row in rows).encode())  # noqa: UP031
         stream.write(b"!END_OF_DATA\n")
