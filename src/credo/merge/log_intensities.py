@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,8 @@ class LogIntensities:
 
     ``ids``: place among the m unique reflections ``hkl`` (m, 3); ``y``: log intensity, mean 0 in each shell of
     resolution; ``v``: its variance by counting; ``t`` (m,): s² = 1/4d² scaled to unit variance; ``images`` (q, m):
-    where each reflection lies after each change of setting, the first being none.
+    where each reflection lies after each change of setting, the first being none. To observe more sets alike: ``level``
+    (m,): ⟨I⟩ at each reflection; ``mean`` (m,): of y before it was levelled; ``rotations`` (r, 3, 3).
     """
 
     start: np.ndarray
@@ -35,6 +36,9 @@ class LogIntensities:
     hkl: np.ndarray
     t: np.ndarray
     images: np.ndarray
+    level: np.ndarray
+    mean: np.ndarray
+    rotations: np.ndarray
 
     def __len__(self) -> int:
         return len(self.start) - 1
@@ -52,7 +56,7 @@ class LogIntensities:
         """Some of the sets, over the same reflections."""
         rows = np.concatenate([np.r_[self.rows(int(d))] for d in sets] or [np.empty(0, dtype=int)])
         start = np.concatenate([[0], np.cumsum(self.counts[sets])])
-        return LogIntensities(start, self.ids[rows], self.y[rows], self.v[rows], self.hkl, self.t, self.images)
+        return replace(self, start=start, ids=self.ids[rows], y=self.y[rows], v=self.v[rows])
 
     def thinned(self, most: int) -> LogIntensities:
         """Fewer reflections, the same for all sets and closed under the changes of setting: ``most`` in the middle."""
@@ -63,7 +67,31 @@ class LogIntensities:
         kept = np.random.default_rng(0).random(len(self.hkl))[family] < most / middle
         rows = kept[self.ids]
         start = np.concatenate([[0], np.cumsum(rows)])[self.start]
-        return LogIntensities(start, self.ids[rows], self.y[rows], self.v[rows], self.hkl, self.t, self.images)
+        return replace(self, start=start, ids=self.ids[rows], y=self.y[rows], v=self.v[rows])
+
+    def observe(self, r: Reflections) -> LogIntensities:
+        """One more set alone, over the same reflections and normalised like the others; O(its size).
+
+        Reflections that no set had before are left out: they cannot be compared.
+        """
+        _, hkl, intensity, sigma = _pooled([r])
+        own, of = unique_reflections(hkl, self.rotations)
+        ids = _places(own, self.hkl)[of]
+        known = ids >= 0
+        ids, nobody = ids[known], np.zeros(int(known.sum()), dtype=int)
+        e, de = _scaled(nobody, self.level[ids], intensity[known], sigma[known], 1)
+        ids, y, v = _observed(ids, e, de)
+        _, ids, y, v = _averaged(np.zeros(len(ids), dtype=int), ids, y, v, len(self.hkl))
+        y = _straight(np.zeros(len(ids), dtype=int), self.t[ids], y - self.mean[ids], 1 / (1 + v), 1)
+        return replace(self, start=np.array([0, len(ids)]), ids=ids, y=y, v=v)
+
+    def with_sets(self, more: LogIntensities) -> LogIntensities:
+        """These sets, and more over the same reflections after them."""
+        start = np.concatenate([self.start, self.start[-1] + more.start[1:]])
+        return replace(
+            self, start=start, ids=np.concatenate([self.ids, more.ids]), y=np.concatenate([self.y, more.y]),
+            v=np.concatenate([self.v, more.v]),
+        )  # fmt: skip
 
     def table(self, settings: np.ndarray | None = None) -> np.ndarray:
         """y as (n, m), NaN where not measured; settings (n,): the change of setting of each set first."""
@@ -90,17 +118,34 @@ def log_intensities(
     unique, of, images = _closed(hkl, rotations, changes)
     s2 = 0.25 / np.maximum(cell.d_spacing(unique), 1e-6) ** 2
     shell = _shells(s2, of)
-    e, de = _normalised(owner, shell[of], intensity, sigma, len(sets))
-    fair = np.isfinite(e)
-    owner, of, e, de = owner[fair], of[fair], e[fair], de[fair]
-    y, v = log_observations(e, de, KNEE)
-    said = v < 1e3
-    owner, of, y, v = owner[said], of[said], y[said], v[said]
-    owner, of, y, v = _averaged(owner, of, y, v, len(unique))
+    level = _levels(owner, shell[of], intensity, len(sets))[shell] if len(of) else np.ones(len(unique))
+    e, de = _scaled(owner, level[of], intensity, sigma, len(sets))
+    rows, y, v = _observed(np.arange(len(of)), e, de)
+    owner, of, y, v = _averaged(owner[rows], of[rows], y, v, len(unique))
     t = _standard(s2, of)
-    y = _level(owner, shell[of], t[of], y, 1 / (1 + v), len(sets))
+    y, mean = _level(owner, shell[of], t[of], y, 1 / (1 + v), len(sets))
     start = np.searchsorted(owner, np.arange(len(sets) + 1))
-    return LogIntensities(start, of, y, v, unique, t, images)
+    mean = np.pad(mean, (0, max(0, int(shell.max(initial=0)) + 1 - len(mean))))[shell]
+    return LogIntensities(start, of, y, v, unique, t, images, level, mean, np.asarray(rotations))
+
+
+def _places(hkl: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Row of ``among`` (m, 3) that each index (n, 3) is, −1 for none."""
+    span = 2 * int(max(np.abs(hkl).max(initial=0), np.abs(among).max(initial=0))) + 1
+    weights = np.array([span * span, span, 1])
+    key, keys = hkl @ weights, among @ weights
+    order = np.argsort(keys)
+    at = np.searchsorted(keys, key, sorter=order)
+    found = order[np.minimum(at, len(order) - 1)] if len(order) else np.zeros(len(key), dtype=int)
+    return np.where(keys[found] == key, found, -1) if len(order) else np.full(len(key), -1)
+
+
+def _observed(rows: np.ndarray, e: np.ndarray, de: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Those rows (n,) that say something, their y and v."""
+    fair = np.isfinite(e)
+    y, v = log_observations(e[fair], de[fair], KNEE)
+    said = v < 1e3
+    return rows[fair][said], y[said], v[said]
 
 
 def _pooled(sets: Sequence[Reflections]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -141,26 +186,30 @@ def _shells(s2: np.ndarray, of: np.ndarray) -> np.ndarray:
     return np.searchsorted(edges, s2)
 
 
-def _normalised(owner, shell, intensity, sigma, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """e = I/(k_d ⟨I⟩_shell) and its σ; NaN for sets without a positive scale.
+def _mean(x: np.ndarray, by: np.ndarray, length: int) -> np.ndarray:
+    """Means of groups; bright ones are cut at ten times the mean, since one may be false."""
+    count = np.maximum(np.bincount(by, minlength=length), 1)
+    rough = np.bincount(by, x, length) / count
+    return np.bincount(by, np.minimum(x, 10 * np.abs(rough[by])), length) / count
 
-    Means are over rows, each set scaled first; bright ones are cut at ten times the mean, since one may be false.
-    """
-    scale, level = np.ones(n), np.ones(shell.max(initial=0) + 1)
 
-    def mean(x: np.ndarray, by: np.ndarray, length: int) -> np.ndarray:
-        count = np.maximum(np.bincount(by, minlength=length), 1)
-        rough = np.bincount(by, x, length) / count
-        return np.bincount(by, np.minimum(x, 10 * np.abs(rough[by])), length) / count
-
+def _levels(owner, shell, intensity, n: int) -> np.ndarray:
+    """⟨I⟩ of each shell, means over rows of sets that are on one scale."""
+    level = np.ones(shell.max(initial=0) + 1)
     for _ in range(5):
-        scale = mean(intensity / level[shell], owner, n)
+        scale = _mean(intensity / level[shell], owner, n)
         good = scale[owner] > 0
         if not good.any():
             break
-        level = np.maximum(mean((intensity[good] / scale[owner[good]]), shell[good], len(level)), 1e-6)
+        level = np.maximum(_mean(intensity[good] / scale[owner[good]], shell[good], len(level)), 1e-6)
+    return level
+
+
+def _scaled(owner, level, intensity, sigma, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """e = I/(k_d ⟨I⟩) and its σ; NaN for sets without a positive scale. level: (rows,)."""
+    scale = _mean(intensity / level, owner, n)
     scale = np.where(scale > 0, scale, np.nan)
-    return intensity / (scale[owner] * level[shell]), sigma / (scale[owner] * level[shell])
+    return intensity / (scale[owner] * level), sigma / (scale[owner] * level)
 
 
 def _averaged(owner, of, y, v, m: int):
@@ -179,15 +228,20 @@ def _standard(s2: np.ndarray, of: np.ndarray) -> np.ndarray:
     return np.clip((s2 - seen.mean()) / max(float(seen.std()), 1e-12), -4, 4)
 
 
-def _level(owner, shell, t, y, w, n: int) -> np.ndarray:
-    """y without the mean of its shell, and of its set a shift and a slope in t; w: (n,) weights of the rows.
-
-    A few dozen reflections tell a set's slope badly: a prior of 20 rows holds it back.
-    """
+def _level(owner, shell, t, y, w, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """y without the mean of its shell, and of its set a shift and a slope, and the shells' means; w: (rows,) weights."""
+    means = np.zeros(shell.max(initial=0) + 1)
     for _ in range(3):
-        y = y - (np.bincount(shell, w * y) / np.maximum(np.bincount(shell, w), 1e-9))[shell]
-        sums = [np.bincount(owner, w * x, n) for x in (np.ones(len(y)), t, t * t, y, t * y)]
-        h00, h01, h11, g0, g1 = sums[0] + 1e-9, sums[1], sums[2] + 20, sums[3], sums[4]
-        det = h00 * h11 - h01**2
-        y = y - ((h11 * g0 - h01 * g1) / det)[owner] - ((h00 * g1 - h01 * g0) / det)[owner] * t
-    return y
+        step = np.bincount(shell, w * y, len(means)) / np.maximum(np.bincount(shell, w, len(means)), 1e-9)
+        means += step
+        y = _straight(owner, t, y - step[shell], w, n)
+    return y, means
+
+
+def _straight(owner, t, y, w, n: int) -> np.ndarray:
+    """y without a shift and a slope in t of each set; a few dozen reflections tell a slope badly: a prior of 20 rows
+    holds it back."""
+    sums = [np.bincount(owner, w * x, n) for x in (np.ones(len(y)), t, t * t, y, t * y)]
+    h00, h01, h11, g0, g1 = sums[0] + 1e-9, sums[1], sums[2] + 20, sums[3], sums[4]
+    det = h00 * h11 - h01**2
+    return y - ((h11 * g0 - h01 * g1) / det)[owner] - ((h00 * g1 - h01 * g0) / det)[owner] * t

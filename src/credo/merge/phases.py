@@ -15,7 +15,7 @@ import numpy as np
 from credo.kernels.phases import add_set, alone, join, join_gains, remove_set, score
 from credo.merge.log_intensities import LogIntensities
 
-__all__ = ["OUTLIERS", "Phases", "find_phases"]
+__all__ = ["GRADES", "OUTLIERS", "Phases", "find_phases"]
 
 #: Chance that an intensity has nothing to do with the rest.
 OUTLIERS = 0.05
@@ -26,7 +26,7 @@ _HEAD = 150
 #: Sets on which the noise is tried.
 _PILOT = 60
 #: A set may be this many times as noisy as the rest.
-_GRADES = np.array([1.0, 2.0, 4.0])
+GRADES = np.array([1.0, 2.0, 4.0])
 
 #: Log odds with which a set is placed for good.
 _WIDE = 30.0
@@ -147,11 +147,11 @@ class _Sorter:
         """Score of set d in phase k, averaged over the grades of noise; the best one is kept."""
         r, x = self.data.rows(d), self.data
         if self._base[0] != d:
-            self._base = d, alone(x.y[r], x.v[r], self.tau2, self.sigma2, OUTLIERS, _GRADES)
-        scores = np.empty(len(_GRADES))
+            self._base = d, alone(x.y[r], x.v[r], self.tau2, self.sigma2, OUTLIERS, GRADES)
+        scores = np.empty(len(GRADES))
         score(x.ids[r], x.y[r], x.v[r], x.t, self.weight[k], self.total[k], x.images[q], self.tau2, self.sigma2,
-              OUTLIERS, _GRADES, self._stiff(d), self._base[1], self.shift[d], scores)  # fmt: skip
-        self.grade[d] = _GRADES[np.argmax(scores)]
+              OUTLIERS, GRADES, self._stiff(d), self._base[1], self.shift[d], scores)  # fmt: skip
+        self.grade[d] = GRADES[np.argmax(scores)]
         return float(np.logaddexp.reduce(scores) - np.log(len(scores)))
 
     def _add(self, d: int) -> None:
@@ -253,7 +253,7 @@ class _Sorter:
 
     def loosen(self, order: np.ndarray) -> np.ndarray:
         """Take the sets that fit worst out of their phases; these and those in none, at most :data:`_HEAD`."""
-        for d in np.flatnonzero((self.labels >= 0) & (self.grade == _GRADES[-1])):
+        for d in np.flatnonzero((self.labels >= 0) & (self.grade == GRADES[-1])):
             self._remove(int(d))
             self.labels[d] = -1
         return order[self.labels[order] < 0][:_HEAD]
