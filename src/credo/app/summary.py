@@ -59,6 +59,7 @@ def solve_summary(report: dict[str, Any], folder: Path) -> str:
     others = ", ".join(c["space_group"] for c in report["candidates"][1:4])
     rows = [
         ("solved", "yes" if report["solved"] else "no: " + report["reason"]),
+        *([("framework", report["framework"]["name"])] if report.get("framework") else []),
         ("space group", f"{report['space_group']}" + (f" (next: {others})" if others else "")),
         ("R1", _number(report["r1"])),
         ("atoms", f"{report['n_atoms']}: " + " ".join(a["label"] for a in report["atoms"])[:300]),

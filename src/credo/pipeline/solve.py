@@ -18,7 +18,9 @@ from credo.io.space_group import centring_and_laue, find_space_group
 from credo.io.text import write_text
 from credo.model import CannotDo, Cell, CredoError, Experiment, Reflections, Structure, UnreadableInput
 from credo.physics.symmetry import LAUE_CLASSES
+from credo.pipeline.frameworks import FrameworkResult, framework_numbers, framework_wanted, search_framework
 from credo.pipeline.output import Output, fingerprint, run_command
+from credo.pipeline.page.framework import framework_page
 from credo.pipeline.page.solution import solution_page
 from credo.solve.fourier import fourier_map, write_ccp4
 from credo.solve.laue import find_centring, likely_laue_groups
@@ -46,7 +48,13 @@ class SolveFileSettings(SolveSettings):
     )
     composition: str | None = Field(default=None, description="formula, or the ratio of the elements: 'Si O2'")
     space_group: str | None = Field(
-        default=None, description="only its Laue class and centring are used, the group itself is found"
+        default=None,
+        description="only its Laue class and centring are used, the group itself is found (frameworks keep to it)",
+    )
+    framework: bool | None = Field(
+        default=None,
+        description="search a four-connected framework (a zeolite) instead of atoms; unless said, tried first where "
+        "the composition is T atoms and O at about 1:2 and the data are coarser than 1.1 Å",
     )
     laue_group: str | None = Field(default=None, description=f"one of {', '.join(LAUE_CLASSES)}")
     centring: str | None = Field(default=None, pattern="^[PABCIFR]$", description="P A B C I F or R")
@@ -198,6 +206,10 @@ def solve_file(
 
     def work(folder: Path) -> dict[str, Any]:
         data = read_reflections(path, settings)
+        if framework_wanted(data, settings):
+            framework = search_framework(data, settings, progress)
+            if framework.found.solved or settings.framework:
+                return _write_framework(folder, framework, data, path.stem)
         found, laue = solve_data(data, settings, progress)
         numbers = _numbers(found, laue, data)
         best = None
@@ -207,6 +219,13 @@ def solve_file(
         return numbers
 
     return run_command(output, work, force)
+
+
+def _write_framework(folder: Path, result: FrameworkResult, data: ReflectionSet, name: str) -> dict[str, Any]:
+    numbers, best = framework_numbers(result, data), result.found.best
+    written = write_structure(folder, best.structure, data, name, best.restraints) if best else None
+    write_text(folder / "report.html", framework_page(result.found, numbers, name, written))
+    return numbers
 
 
 def _numbers(found: Solution, laue: str, data: ReflectionSet) -> dict[str, Any]:
@@ -243,7 +262,9 @@ def _numbers(found: Solution, laue: str, data: ReflectionSet) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_structure(folder: Path, structure: Structure, data: ReflectionSet, name: str) -> tuple[Structure, np.ndarray]:
+def write_structure(
+    folder: Path, structure: Structure, data: ReflectionSet, name: str, restraints: tuple[Any, ...] = ()
+) -> tuple[Structure, np.ndarray]:
     """A solved structure, refined isotropically to convergence where that works, in every format.
 
     Returns what was written: the structure, and its map of Fo (nx, ny, nz).
@@ -252,7 +273,7 @@ def write_structure(folder: Path, structure: Structure, data: ReflectionSet, nam
     group = gemmi.SpaceGroup(structure.space_group)
     merged = merge_equivalents(data.hkl, data.intensity, data.sigma, group, data.cell)
     fixed = frozenset((i, 3) for i in range(len(structure.atoms)))
-    model = Model(with_displacements(structure, False), fixed=fixed, weights=Weights(0.2, 0.0))
+    model = Model(with_displacements(structure, False), fixed=fixed, restraints=restraints, weights=Weights(0.2, 0.0))
     try:
         refined = refine_model(model, merged.observed, data.wavelength, FitSettings(20, 0.01))
     except CannotDo:

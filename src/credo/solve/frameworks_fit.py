@@ -28,7 +28,8 @@ class Framework:
     ``codes``: IZA framework types with its coordination sequences; ``merit`` and ``cc`` of the T sites alone; ``r1``
     and ``corrected_r1`` of the restrained refinement; ``misfit``: root mean square of (distance − ideal)/tolerance
     after distance least squares alone, below 1 for a net that silicates can have; ``angle``: smallest T–O–T [°];
-    ``density``: T per 1000 Å³; ``hits``: trials that found it.
+    ``density``: T per 1000 Å³; ``restraints`` on T–O and O…O that it was refined with;
+    ``hits``: trials that found it.
     """
 
     space_group: str
@@ -43,6 +44,7 @@ class Framework:
     angle: float
     density: float
     n_t: int
+    restraints: tuple[Distance, ...] = ()
     hits: int = 1
 
     @property
@@ -55,16 +57,16 @@ def judged(net: Net, merit: float, cc: float, observed: Observed, wavelength: fl
     """Everything the data and chemistry say of a complete net."""
     geometry = distance_least_squares(net, element)
     sequences = signature(net)
-    structure, r1, corrected = _refined(geometry.structure, geometry.distances, observed, wavelength, element)
+    restraints = tuple(Distance(geometry.distances.pairs(kind), *TARGETS[kind]) for kind in ("T-O", "O-O"))
+    structure, r1, corrected = _refined(geometry.structure, restraints, observed, wavelength, element)
     return Framework(
         gemmi.SpaceGroup(structure.space_group).xhm(), structure, name_of_net(net, sequences), sequences, merit, cc, r1,
-        corrected, geometry.misfit, geometry.angle, net.density, len(net.xyz),
+        corrected, geometry.misfit, geometry.angle, net.density, len(net.xyz), restraints,
     )  # fmt: skip
 
 
-def _refined(structure: Structure, distances, observed: Observed, wavelength: float, element: str):
+def _refined(structure: Structure, restraints: tuple, observed: Observed, wavelength: float, element: str):
     """(structure, R1, R1 corrected for its parameters); R1 infinite where least squares cannot be done."""
-    restraints = tuple(Distance(distances.pairs(kind), *TARGETS[kind]) for kind in ("T-O", "O-O"))
     n_t = sum(a.element == element for a in structure.atoms)
     n = len(structure.atoms)
     same = tuple(SameParameters("U", tuple(part)) for part in (range(n_t), range(n_t, n)) if len(part) > 1)

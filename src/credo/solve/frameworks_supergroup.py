@@ -1,4 +1,4 @@
-"""A framework found in a subgroup, looked at for the symmetry that it has: T sites moved to the higher group's origin."""
+"""The full symmetry of a framework found in a subgroup: its T sites moved to the higher group's origin."""
 
 from __future__ import annotations
 

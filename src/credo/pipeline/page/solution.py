@@ -14,7 +14,7 @@ from credo.pipeline.page.markup import esc, figure, key_values, section, table
 from credo.pipeline.page.structure3d import structure_section
 from credo.solve.solve import Solution
 
-__all__ = ["solution_page"]
+__all__ = ["atom_table", "number", "solution_page"]
 
 
 def solution_page(
@@ -26,21 +26,22 @@ def solution_page(
         Part("structure", "Structure", structure_section(best[0]) if best else ""),
         Part("map", "Map", map_section({"Fo": best[1]}, best[0]) if best else ""),
         Part("groups", "Space groups considered", _groups(found)), Part("trials", "Trials", _trials(found)),
-        Part("atoms", "Atoms", _atoms(numbers)),
+        Part("atoms", "Atoms", atom_table(numbers)),
     ]  # fmt: skip
     return document(
         title, _summary(found, numbers), parts, "", numbers["warnings"], ("turn.js", "structure.js", "fourier.js")
     )
 
 
-def _number(value: Any, digits: int = 3) -> str:
+def number(value: Any, digits: int = 3) -> str:
+    """A dash where there is none."""
     return "–" if value is None or value != value or abs(value) == float("inf") else f"{value:.{digits}f}"
 
 
 def _summary(found: Solution, numbers: dict[str, Any]) -> str:
     rows = [
         ("Space group", esc(numbers["space_group"] or "–")),
-        ("R1, isotropic", _number(numbers["r1"])),
+        ("R1, isotropic", number(numbers["r1"])),
         ("Atoms", str(numbers["n_atoms"])),
         ("Trials", f"{numbers['trials']} in {numbers['cpu_seconds']:.1f} CPU seconds, to {found.d_min:.2f} Å"),
         ("Why", esc("; ".join(found.reasons))),
@@ -52,11 +53,11 @@ def _groups(found: Solution) -> str:
     rows = [
         (
             c.space_group,
-            _number(c.agreement, 2),
-            _number(c.worst, 2),
-            _number(c.r_e),
-            _number(c.r1),
-            _number(c.merit, 2),
+            number(c.agreement, 2),
+            number(c.worst, 2),
+            number(c.r_e),
+            number(c.r1),
+            number(c.merit, 2),
         )
         for c in found.candidates[:20]
     ]
@@ -81,9 +82,9 @@ def _trials(found: Solution) -> str:
     return section("trials", "Trials", f'<div class="uneven">{picture}</div>')
 
 
-def _atoms(numbers: dict[str, Any]) -> str:
+def atom_table(numbers: dict[str, Any]) -> str:
     rows = [
-        (a["label"], a["element"], *(_number(x, 4) for x in a["xyz"]), _number(a["u_iso"], 4)) for a in numbers["atoms"]
+        (a["label"], a["element"], *(number(x, 4) for x in a["xyz"]), number(a["u_iso"], 4)) for a in numbers["atoms"]
     ]
     return section(
         "atoms", "Atoms", table("atoms", "Fractional positions", ("Atom", "Element", "x", "y", "z", "U"), rows)
