@@ -20,7 +20,9 @@ __all__ = ["cluster"]
 def cluster(
     paths: Annotated[
         list[Path],
-        Parameter(help="cells.yaml of edtools, experiment.json, XDS_ASCII.HKL or other files with a cell, or folders."),
+        Parameter(
+            help="Folders, or files with cells: experiment.json, XDS_ASCII.HKL, .expt, cells.yaml, .xlsx, .stream."
+        ),
     ],
     /,
     *,
@@ -43,12 +45,19 @@ def _summary(report: dict, folder: Path) -> str:
     lines = [
         f"{len(report['datasets'])} cells in {report['k']} clusters, cut at {report['metric']} {report['cut']:.3g}"
     ]
+    if report["rejected"]:
+        lines.append(f"{len(report['rejected'])} could not be read:")
+        lines += [f"     {r['dataset']}: {r['reason']}" for r in report["rejected"][:10]]
+    if "identity" in report:
+        counts = ", ".join(f"{name} {n}" for name, n in report["phase_counts"].items())
+        scale, esd = 100 * (report["camera_scale"] - 1), 100 * report["camera_scale_esd"]
+        lines.append(f"known phases: {counts}; all lengths are {scale:+.1f}({esd:.1f}) % off the known cells")
     for k, part in enumerate(report["clusters"], start=1):
         cell = " ".join(f"{x:.2f}" for x in part["cell"])
         lines.append(f"{k:>3}  {len(part['members']):>4} members  {cell}")
         if "intensity_verdicts" in part:
             lines += _intensities(part, report["datasets"])
-    return "\n".join([*lines, f"all in {folder / 'report.json'}"])
+    return "\n".join([*lines, f"all in {folder / 'report.html'} and report.json"])
 
 
 def _intensities(part: dict, names: list[str]) -> list[str]:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.io.edtools import read_cells_yaml, sniff_cells_yaml
-from credo.io.merged import without_geometry
-from credo.io.project import read_experiment, read_reflections
-from credo.io.reflection_files import read_any
+from credo.io.text import write_text
 from credo.merge.cell_clusters import CellCluster, cluster_cells
 from credo.merge.cells import cell_distances, cut_tree, tree
 from credo.merge.intensities import correlations, intensity_clusters, intensity_distances, intensity_table
-from credo.model import CannotDo, Crystal, Experiment, Reflections, UnreadableInput
+from credo.model import CannotDo, Reflections, UnreadableInput
+from credo.pipeline.cluster_input import Member, Rejected, badly_known, read_members
 from credo.pipeline.cluster_intensities import intensity_numbers
+from credo.pipeline.cluster_known import identified, known_phases
+from credo.pipeline.cluster_output import write_tables
 from credo.pipeline.output import Output, fingerprint, run_command
+from credo.pipeline.page.clustering import clustering_page
 
 __all__ = ["ClusterSettings", "cluster"]
-
-_BELOW = ("experiment.json", "XDS_ASCII.HKL", "cells.yaml")
 
 
 class ClusterSettings(BaseModel):
@@ -34,6 +32,8 @@ class ClusterSettings(BaseModel):
         default="strain", description="of the cells; euclid is the thesis's eq. 6, and needs --cut as the last two do"
     )
     cut: float | None = Field(default=None, gt=0, description="distance at which the tree of cells is cut")
+    max_index: int = Field(default=3, ge=1, le=3, description="largest index of super- and sublattices looked for")
+    known: tuple[str, ...] = Field(default=(), description="known phases: CIFs, or NAME=a,b,c,al,be,ga,CENTRING")
     intensity_method: Literal["model", "thesis"] = Field(
         default="model", description="one model of all log intensities, or the thesis's eq. 7 with its tree cut"
     )
@@ -46,17 +46,6 @@ class ClusterSettings(BaseModel):
     min_common: int = Field(default=5, ge=2, description="reflections that two sets must share (thesis)")
 
 
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    experiment: Experiment
-    table: Reflections
-
-    @property
-    def crystal(self) -> Crystal:
-        return self.experiment.crystal
-
-
 def cluster(
     paths: Sequence[Path],
     out: Path,
@@ -66,75 +55,65 @@ def cluster(
 ) -> dict[str, Any]:
     """``credo cluster``: sort cells, then intensities within each cluster of cells; returns the report."""
     paths, settings = [Path(p) for p in paths], settings or ClusterSettings()
-    key = fingerprint([p for p in paths if p.exists()], settings)
+    files = [Path(k) for k in settings.known if Path(k).is_file()]
+    key = fingerprint([p for p in (*paths, *files) if p.exists()], settings)
     output = Output(out, "cluster", key, paths)
 
-    def work(_: Path) -> dict[str, Any]:
-        if progress:
-            progress("reading")
-        members = [m for p in paths for m in _members(p)]
+    def work(folder: Path) -> dict[str, Any]:
+        say = progress or (lambda _: None)
+        phases = known_phases(settings.known)
+        members, rejected = read_members(paths, say)
+        refused = [{"dataset": r.name, "reason": r.reason} for r in rejected]
         if not members:
-            raise CannotDo("no cell was found", "give cells.yaml, experiment.json or reflection files")
-        if progress:
-            progress(f"sorting {len(members)} cells")
-        return _sorted(members, settings)
+            raise CannotDo(_nothing(rejected), "give cells.yaml, experiment.json or reflection files",
+                           {"rejected": refused})  # fmt: skip
+        say(f"sorting {len(members)} cells")
+        numbers = {**_sorted(members, settings), "rejected": refused}
+        if phases:
+            say("looking for known phases")
+            numbers |= identified(members, phases)
+        write_tables(folder, members, numbers)
+        write_text(folder / "report.html", clustering_page(members, numbers, ", ".join(map(str, paths))))
+        return numbers
 
     return run_command(output, work, force)
 
 
-def _members(path: Path) -> list[_Member]:
-    """What a file or folder holds: one entry for each cell."""
-    if not path.exists():
-        raise UnreadableInput(f"{path}: no such file or folder", "check the path")
-    if path.is_dir():
-        return [m for name in _BELOW for p in sorted(path.rglob(name)) for m in _members(p)]
-    if sniff_cells_yaml(path):
-        records = read_cells_yaml(path)
-        return [
-            _Member(r.directory or f"{path}#{r.number}", without_geometry(r.cell, r.space_group), Reflections())
-            for r in records
-        ]
-    if path.name == "experiment.json":
-        beside = path.with_name("reflections.h5")
-        return [_member(path, read_experiment(path), read_reflections(beside) if beside.exists() else Reflections())]
-    return [_member(path, *read_any(path))]
+def _nothing(rejected: list[Rejected]) -> str:
+    if not rejected:
+        return "no cell was found"
+    first = f"{rejected[0].name}: {rejected[0].reason}"
+    return f"no cell was found: {first}" + (f" (and {len(rejected) - 1} more)" if len(rejected) > 1 else "")
 
 
-def _member(path: Path, experiment: Experiment | None, table: Reflections) -> _Member:
-    if experiment is None or not experiment.crystals:
-        raise UnreadableInput(f"{path}: holds no cell", "leave it out, or index it first: credo process")
-    if not all(c in table for c in ("h", "k", "l", "intensity", "sigma")):
-        table = Reflections()
-    elif "lattice" in table:
-        table = table.select(table["lattice"] == 0)
-    return _Member(str(path), experiment, table)
-
-
-def _sorted(members: list[_Member], settings: ClusterSettings) -> dict[str, Any]:
+def _sorted(members: list[Member], settings: ClusterSettings) -> dict[str, Any]:
     """The keys of report.json."""
     cells, centrings = [m.crystal.cell for m in members], [m.crystal.centring for m in members]
     if settings.metric != "strain":
         if settings.cut is None:
             raise UnreadableInput(f"--metric {settings.metric} has no cut of its own", "give --cut")
         distance = cell_distances(cells, settings.metric, ordered=True)
-        labels = cut_tree(tree(distance), settings.cut)
+        joins = tree(distance)
+        labels = cut_tree(joins, settings.cut)
         groups = [np.flatnonzero(labels == k) for k in range(1, labels.max() + 1)]
         clusters = [{"members": g, "cell": np.mean([cells[i].parameters for i in g], axis=0)} for g in groups]
         cut, parts = settings.cut, [{**c, "cell_esd": None, "reindex": None} for c in clusters]
     else:
-        found = cluster_cells(cells, centrings, settings.cut)
-        labels, distance, cut = found.labels, found.distance, found.cut
+        directions = [badly_known(m.experiment) for m in members]
+        found = cluster_cells(cells, centrings, settings.cut, settings.max_index, directions)
+        labels, distance, cut, joins = found.labels, found.distance, found.cut, found.joins
         parts = [_described(c, members, settings) for c in found.clusters]
     return {
-        "k": int(labels.max()), "labels": labels, "clusters": parts, "distance": distance, "metric": settings.metric,
-        "cut": cut, "datasets": [m.name for m in members],
+        "k": int(labels.max()), "labels": labels, "clusters": parts, "distance": np.round(distance, 5), "joins": joins,
+        "metric": settings.metric, "cut": cut, "datasets": [m.name for m in members],
     }  # fmt: skip
 
 
-def _described(part: CellCluster, members: list[_Member], settings: ClusterSettings) -> dict[str, Any]:
+def _described(part: CellCluster, members: list[Member], settings: ClusterSettings) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "members": part.members, "reference": part.reference, "cell": part.cell.parameters, "cell_esd": part.cell.esd,
-        "reindex": part.reindex, "lattice_index": part.index,
+        "reindex": part.reindex, "lattice_index": part.index, "posterior": part.posterior, "strain": part.strain,
+        "noise": vars(part.noise), "reasons": [_reason(part, j) for j in range(len(part.members))],
     }  # fmt: skip
     tables = [_on_axes(members[i].table, p) for i, p in zip(part.members, part.reindex)]
     if sum(map(bool, tables)) > 1 and settings.intensity_method == "thesis":
@@ -145,6 +124,15 @@ def _described(part: CellCluster, members: list[_Member], settings: ClusterSetti
     elif sum(map(bool, tables)) > 1:
         numbers |= intensity_numbers(part, [members[i].experiment for i in part.members], tables, settings.tolerance)
     return numbers
+
+
+def _reason(part: CellCluster, j: int) -> str:
+    """Why a member is in its cluster, in words."""
+    if len(part.members) == 1:
+        return "alone: no other cell is near"
+    if part.index[j] > 1:
+        return f"a super- or sublattice of index {part.index[j]}"
+    return f"{100 * part.strain[j]:.1f} % from the cluster's cell"
 
 
 def _on_axes(table: Reflections, p: np.ndarray) -> Reflections:
