@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-_POLES = {"mag1": 3, "diff": 4}
-
 
 class FakeTem3:
     """State of the instrument; each ``Create...`` gives a view of it. ``clock`` drives the stage.
@@ -51,11 +49,28 @@ class FakeTem3:
         return int(abs(self.position(k) - self.target[k]) > 1e-9)
 
 
+_PLAIN = {"GetHTValue": "HTValue", "GetSpotSize": "SpotSize", "GetAlpha": "Alpha", "GetBeamBlank": "BeamBlank"}
+_PLAIN |= {"GetAngle": "Screen", "GetHolderStts": "Holder", "Getf1OverRateTxNum": "Rate", "GetBeamValve": "BeamValve"}
+_PLAIN |= {f"Get{n}": n for n in ("CL3", "IL1", "OLf", "OLc", "CurrentDensity")}
+_WRITE = {"SetCL3": "CL3", "SetDiffFocus": "IL1", "SetOLf": "OLf", "SetOLc": "OLc", "SelectSpotSize": "SpotSize"}
+_WRITE |= {"SetAlphaSelector": "Alpha", "SetBeamBlank": "BeamBlank", "SelectFunctionMode": "Mode"}
+_WRITE |= {"SetSelector": "Selector", "SelectAngle": "Screen", "Setf1OverRateTxNum": "Rate"}
+_STEPS = {"SetX": 0, "SetY": 1, "SetZ": 2, "SetTiltXAngle": 3, "SetTiltYAngle": 4}
+_COILS = ("GunA1", "GunA2", "CLA1", "CLA2", "CLs", "OLs", "ILs", "IS1", "IS2", "PLA")
+_OTHER = ("Stop", "GetPos", "GetStatus", "GetFunctionMode", "GetMagValue", "GetSize")
+_NAMES = (*_PLAIN, *_WRITE, *_STEPS, *_OTHER, *(f"{way}{coil}" for coil in _COILS for way in ("Get", "Set")))
+_KNOWN = {n.lower(): n for n in _NAMES}  # COM does not mind the case
+
+
 class _View:
     def __init__(self, tem):
         self._tem = tem
 
     def __getattr__(self, name):
+        if name.lower() not in _KNOWN:
+            raise AttributeError(name)
+        name = _KNOWN[name.lower()]
+
         def call(*args):
             tem = self._tem
             tem.calls.append((name, *args))
@@ -70,20 +85,8 @@ class _View:
 
 
 def _answer(tem, name, args):
-    steps = {"SetX": 0, "SetY": 1, "SetZ": 2, "SetTiltXAngle": 3, "SetTiltYAngle": 4}
-    plain = {"GetHTValue": "HTValue", "GetSpotSize": "SpotSize", "GetAlpha": "Alpha", "GetBeamBlank": "BeamBlank"}
-    plain |= {
-        "GetAngle": "Screen",
-        "GetHolderStts": "Holder",
-        "Getf1OverRateTxNum": "Rate",
-        "GetBeamValve": "BeamValve",
-    }
-    plain |= {f"Get{n}": n for n in ("CL3", "IL1", "OLf", "OLc", "CurrentDensity")}
-    write = {"SetCL3": "CL3", "SetDiffFocus": "IL1", "SetOLf": "OLf", "SetOLc": "OLc", "SelectSpotSize": "SpotSize"}
-    write |= {"SetAlphaSelector": "Alpha", "SetBeamBlank": "BeamBlank", "SelectFunctionMode": "Mode"}
-    write |= {"SetSelector": "Selector", "SelectAngle": "Screen", "Setf1OverRateTxNum": "Rate"}
-    if name in steps:
-        tem.go(steps[name], args[0])
+    if name in _STEPS:
+        tem.go(_STEPS[name], args[0])
     elif name == "Stop":
         for k in range(5):
             tem.where[k] = tem.target[k] = tem.position(k)
@@ -101,16 +104,14 @@ def _answer(tem, name, args):
         return value, unit, f"{unit}{value}"
     elif name == "GetSize":
         return (args[0],)
-    elif name in plain:
-        return (tem.numbers[plain[name]],)
-    elif name in write:
-        tem.numbers[write[name]] = args[0]
+    elif name in _PLAIN:
+        return (tem.numbers[_PLAIN[name]],)
+    elif name in _WRITE:
+        tem.numbers[_WRITE[name]] = args[0]
         if name == "Setf1OverRateTxNum":
             tem.speeds[3] = (10.0, 2.0, 1.0, 0.5, 0.25, 0.1)[args[0]]
     elif name.startswith("Get"):
         return tem.pairs.get(name[3:], (32768, 32768))
-    elif name.startswith("Set"):
-        tem.pairs[name[3:]] = tuple(args)
     else:
-        raise AttributeError(name)
+        tem.pairs[name[3:]] = tuple(args)
     return ()
