@@ -75,7 +75,7 @@ def read_phases(
                 found.append(_read(file, cell, _KEPT if places else _LEAST))
             except CredoError as error:
                 first = first or error
-                refused.append(Refused(str(file), error.reason))
+                refused.append(Refused(str(file), error.reason.removeprefix(str(file)).lstrip(":, ")))
         if found:
             phases.append(found)
     if not phases:
