@@ -33,7 +33,7 @@ class Connection:
         self.raw, self._token = raw, token
         self._reader = wire.Reader(raw)
         self.session = self.name = ""
-        self.closed = False
+        self.controls = self.closed = False
         self._sending = threading.Lock()
         self._outbox: deque[tuple[dict[str, Any], Any]] = deque()
         self._posted = threading.Semaphore(0)
@@ -63,8 +63,9 @@ class Connection:
         wire.send(self.raw, {"id": 0, "result": answer})
         self.raw.settimeout(None)
 
-    def read(self) -> dict[str, Any]:
-        return self._reader.header(REQUEST_LIMIT)[0]
+    def read(self) -> list[dict[str, Any]]:
+        """The requests that are complete after what has arrived; called when something has."""
+        return self._reader.headers(REQUEST_LIMIT)
 
     def answer(self, number: Any, result: Any = None, error: Exception | None = None) -> None:
         """Send a result, a frame or an error."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,7 @@ __all__ = ["Server"]
 _CONNECTIONS = 64
 _URGENT_S = 2.0
 _DEFAULT_S = 30.0
+_OWN = ("lease", "beat", "release", "ping", "methods", "subscribe")
 
 
 class Server:
@@ -51,10 +54,12 @@ class Server:
         self._hardware = Worker("credo-hardware", self._tick)
         self._cameras: dict[str, Worker] = {}
         self._streams: dict[str, Stream] = {}
-        self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._subscribers: set[Connection] = set()
         self._pending: dict[int, Job] = {}
+        self._listening: threading.Thread | None = None
+        self._arrived: deque[Connection] = deque()
+        self._bell, self._ring = socket.socketpair()
         self._closing, self._leaving = threading.Event(), threading.Event()
         self._listener = socket.create_server((host, port), backlog=16)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
@@ -74,6 +79,8 @@ class Server:
             self._cameras[name].start()
         threading.Thread(target=self._accept, name="credo-accept", daemon=True).start()
         threading.Thread(target=self._watch, name="credo-watch", daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, name="credo-network", daemon=True)
+        self._listening.start()
 
     def wait(self) -> None:
         """Until ``stop_waiting`` or ``close`` is called."""
@@ -90,6 +97,7 @@ class Server:
             return
         self._closing.set()
         self._listener.close()
+        self._bell.send(b".")
         for stream in list(self._streams.values()):
             stream.cancel()
         for connection in list(self._connections):
@@ -103,6 +111,10 @@ class Server:
                 guard.microscope.halt()
         for worker in (*self._cameras.values(), self._hardware):
             worker.close()
+        if self._listening is not None and threading.current_thread() is not self._listening:
+            self._listening.join(2.0)
+        self._bell.close()
+        self._ring.close()
         if self._guard is not None:
             self._guard.audit.close()
 
@@ -183,42 +195,82 @@ class Server:
             token = None if _is_loopback(peer[0]) and _is_loopback(self.address[0]) else self._token
             connection = Connection(raw, token)
             self._connections.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), name="credo-client", daemon=True).start()
+            threading.Thread(target=self._greet, args=(connection,), name="credo-greeting", daemon=True).start()
 
-    def _serve(self, connection: Connection) -> None:
-        controls = False
+    def _greet(self, connection: Connection) -> None:
         try:
             connection.greet()
-            while True:
-                request = connection.read()
-                controls = self._handle(connection, request) or controls
-        except (EOFError, OSError):
-            pass
         except WireError as error:
-            connection.dismiss(error)
-        finally:
             self._connections.discard(connection)
-            self._subscribers.discard(connection)
-            if controls and not self._closing.is_set():
-                self._lose(connection.session, "the connection ended")
+            connection.dismiss(error)
+        except (EOFError, OSError):
+            self._connections.discard(connection)
             connection.close()
+        else:
+            self._arrived.append(connection)
+            self._bell.send(b".")
 
-    def _handle(self, connection: Connection, request: dict[str, Any]) -> bool:
-        """Answer, or hand on, one request; True when it took the lease."""
+    def _listen(self) -> None:
+        """One thread reads all requests: threads of Python that read for one client each wait for one another."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._ring, selectors.EVENT_READ)
+            while not self._closing.is_set():
+                for key, _ in selector.select(1.0):
+                    connection = key.data
+                    if connection is None:
+                        self._ring.recv(64)
+                        while self._arrived:
+                            new = self._arrived.popleft()
+                            selector.register(new.raw, selectors.EVENT_READ, new)
+                    elif not self._serve(connection):
+                        selector.unregister(key.fileobj)
+                        self._leave(connection)
+
+    def _serve(self, connection: Connection) -> bool:
+        """Handle what has arrived; False when the connection is over."""
+        try:
+            for request in connection.read():
+                self._handle(connection, request)
+            return True
+        except WireError as error:
+            threading.Thread(target=connection.dismiss, args=(error,), daemon=True).start()
+        except (EOFError, OSError):
+            connection.close()
+        return False
+
+    def _leave(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._subscribers.discard(connection)
+        if connection.controls and not self._closing.is_set():
+            self._lose(connection.session, "the connection ended")
+
+    def _handle(self, connection: Connection, request: dict[str, Any]) -> None:
+        """Answer, or hand on, one request."""
         number, name, given = request.get("id"), request.get("method"), request.get("args") or {}
         try:
-            if name in ("lease", "beat", "release", "ping", "methods", "subscribe") or str(name).startswith("stream_"):
-                return self._own_method(connection, number, str(name), given)
-            arguments = check_arguments(name, given)  # type: ignore[arg-type]
-            if name == "stop":
-                self.guard.emergency(f"{arguments.get('reason', 'stop')} ({connection.name})")
-                self._retract()
-                connection.answer(number)
-                return False
-            self._hand_on(connection, number, str(name), arguments, _timeout(request))
+            if name in METHODS:
+                arguments = check_arguments(name, given)
+                if name == "stop":
+                    told = (connection, number, f"{arguments.get('reason', 'stop')} ({connection.name})")
+                    threading.Thread(target=self._stop, args=told, name="credo-stop", daemon=True).start()
+                else:
+                    self._hand_on(connection, number, name, arguments, _timeout(request))
+            elif isinstance(name, str) and (name in _OWN or name.startswith("stream_")):
+                self._own_method(connection, number, name, given)
+            else:
+                raise Refused(f"there is no method {name!r}"[:200])
         except InstrumentError as error:
             connection.answer(number, error=error)
-        return False
+
+    def _stop(self, connection: Connection, number: Any, reason: str) -> None:
+        """In a thread of its own: whatever else hangs, this does not wait for it."""
+        try:
+            self.guard.emergency(reason)
+        except Exception as error:  # noqa: BLE001 (told; the alarm is set in any case)
+            connection.answer(number, error=error)
+        else:
+            connection.answer(number)
+        self._retract()
 
     def _hand_on(self, connection: Connection, number: Any, name: str, arguments: dict, timeout: float) -> None:
         method, session, lease, service = METHODS[name], connection.session, self.lease, self._service
@@ -251,28 +303,29 @@ class Server:
                 worker.submit(Job(self.guard.retract_cameras, lambda *_: None), urgent=True)
                 return
 
-    def _own_method(self, connection: Connection, number: Any, name: str, given: dict) -> bool:
+    def _own_method(self, connection: Connection, number: Any, name: str, given: Any) -> None:
+        if not isinstance(given, dict):
+            raise Refused(f"{name}: arguments must be named")
         if name == "lease":
             self._take_lease(connection, number, given)
-            return True
-        if name.startswith("stream_"):
+        elif name.startswith("stream_"):
             self._stream_method(connection, number, name, given)
-            return False
-        if name == "beat":
-            self.lease.beat(connection.session)
         elif name == "release":
             self._release(connection, number)
-            return False
-        elif name == "subscribe":
-            self._subscribers.add(connection)
-        connection.answer(number, sorted(METHODS) if name == "methods" else None)
-        return False
+        else:
+            if name == "beat":
+                self.lease.beat(connection.session)
+            elif name == "subscribe":
+                self._subscribers.add(connection)
+            connection.answer(number, sorted(METHODS) if name == "methods" else None)
 
     def _take_lease(self, connection: Connection, number: Any, given: dict) -> None:
         ttl = given.get("ttl", 3.0)
         if not isinstance(ttl, (int, float)) or not 0.2 <= ttl <= 60:
             raise Refused("lease: ttl must be 0.2 to 60 s")
-        if not self.lease.take(connection.session, connection.name, float(ttl)):
+        new = self.lease.take(connection.session, connection.name, float(ttl))
+        connection.controls = True
+        if not new:
             connection.answer(number)
             return
 

@@ -63,11 +63,39 @@ class Reader:
 
     def header(self, limit: int, blob_limit: int = 0) -> tuple[dict[str, Any], int]:
         """The next header and the size of the blob that follows it. ``EOFError`` when the other side has closed."""
-        n, blob = _SIZES.unpack(self._take(_SIZES.size, may_end=True))
+        while (found := self._whole(limit, blob_limit)) is None:
+            self._more()
+        return found
+
+    def headers(self, limit: int) -> list[dict[str, Any]]:
+        """Every header that is complete after one more piece; for a connection that has something to read."""
+        self._more()
+        found = []
+        while (one := self._whole(limit, 0)) is not None:
+            found.append(one[0])
+        return found
+
+    def _more(self) -> None:
+        piece = self._connection.recv(_PIECE)
+        if not piece:
+            if self._kept:
+                raise WireError("the connection ended in the middle of a frame")
+            raise EOFError
+        self._kept = self._kept + piece if self._kept else piece
+
+    def _whole(self, limit: int, blob_limit: int) -> tuple[dict[str, Any], int] | None:
+        """A header out of what is kept; None when it is not complete."""
+        if len(self._kept) < _SIZES.size:
+            return None
+        n, blob = _SIZES.unpack_from(self._kept)
         if n > limit or blob > blob_limit:
             raise WireError(f"a frame of {n} + {blob} bytes is larger than allowed ({limit} + {blob_limit})")
+        end = _SIZES.size + n
+        if len(self._kept) < end:
+            return None
+        head, self._kept = self._kept[_SIZES.size : end], self._kept[end:]
         try:
-            header = _decode(self._take(n).decode())
+            header = _decode(head.decode())
         except (ValueError, RecursionError) as error:
             raise WireError(f"a frame's header is not JSON ({error})"[:200]) from None
         if not isinstance(header, dict):
@@ -87,17 +115,6 @@ class Reader:
                 raise WireError("the connection ended in the middle of a frame")
             view = view[got:]
         return data
-
-    def _take(self, size: int, may_end: bool = False) -> bytes:
-        while len(self._kept) < size:
-            more = self._connection.recv(max(_PIECE, size - len(self._kept)))
-            if not more:
-                if may_end and not self._kept:
-                    raise EOFError
-                raise WireError("the connection ended in the middle of a frame")
-            self._kept += more
-        taken, self._kept = self._kept[:size], self._kept[size:]
-        return taken
 
 
 def patience(connection: socket.socket, seconds: float) -> None:
