@@ -67,7 +67,7 @@ def test_nothing_to_sort(tmp_path, capsys):
 
 def test_pages_and_tables_for_users_of_edtools(cells, tmp_path):
     out = tmp_path / "out"
-    words = ["--known", "MFI=20.09,19.738,13.142,90,90,90", "--known", "LTA=11.92,11.92,11.92,90,90,90,P"]
+    words = ["--known", "MFI=20.09,19.738,13.142,90,90,90", "LTA=11.92,11.92,11.92,90,90,90,P"]
     assert run(["cluster", str(cells), *words, "--out", str(out)]) == 0
     report = json.loads((out / "report.json").read_text())
     assert [e["phase"] for e in report["identity"]] == ["MFI", "MFI", "unknown", "MFI", "unknown"]

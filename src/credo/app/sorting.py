@@ -26,6 +26,10 @@ def cluster(
     ],
     /,
     *,
+    known: Annotated[
+        list[str] | None,
+        Parameter(consume_multiple=True, negative="", help="Known phases: CIFs, or NAME=a,b,c,al,be,ga,CENTRING."),
+    ] = None,
     out: Out = None,
     json: Json = False,
     force: Force = False,
@@ -33,11 +37,12 @@ def cluster(
 ) -> None:
     """Cells sorted by their lattice, then data sets by their intensities.
 
-    The number of phases is found. Each member comes with the change of axes to those of its cluster.
+    The number of phases is found. Each member comes with the change of axes to those of its cluster, and with the
+    probability of each known phase and of none of them, where such are given.
     """
     folder = out or default_folder("cluster", paths)
     with progress() as say:
-        report = run_cluster(paths, folder, settings, force, say)
+        report = run_cluster(paths, folder, settings, force, say, known or ())
     show(report, folder, json, _summary)
 
 

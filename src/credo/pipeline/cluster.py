@@ -33,7 +33,6 @@ class ClusterSettings(BaseModel):
     )
     cut: float | None = Field(default=None, gt=0, description="distance at which the tree of cells is cut")
     max_index: int = Field(default=3, ge=1, le=3, description="largest index of super- and sublattices looked for")
-    known: tuple[str, ...] = Field(default=(), description="known phases: CIFs, or NAME=a,b,c,al,be,ga,CENTRING")
     intensity_method: Literal["model", "thesis"] = Field(
         default="model", description="one model of all log intensities, or the thesis's eq. 7 with its tree cut"
     )
@@ -52,16 +51,20 @@ def cluster(
     settings: ClusterSettings | None = None,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
+    known: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """``credo cluster``: sort cells, then intensities within each cluster of cells; returns the report."""
+    """``credo cluster``: sort cells, then intensities within each cluster of cells; returns the report.
+
+    known: phases to look for, each a CIF or ``NAME=a,b,c,al,be,ga,CENTRING``.
+    """
     paths, settings = [Path(p) for p in paths], settings or ClusterSettings()
-    files = [Path(k) for k in settings.known if Path(k).is_file()]
-    key = fingerprint([p for p in (*paths, *files) if p.exists()], settings)
+    files = [Path(k) for k in known if Path(k).is_file()]
+    key = fingerprint([p for p in (*paths, *files) if p.exists()], (settings, tuple(known)))
     output = Output(out, "cluster", key, paths)
 
     def work(folder: Path) -> dict[str, Any]:
         say = progress or (lambda _: None)
-        phases = known_phases(settings.known)
+        phases = known_phases(known)
         members, rejected = read_members(paths, say)
         refused = [{"dataset": r.name, "reason": r.reason} for r in rejected]
         if not members:
