@@ -213,6 +213,24 @@ def test_measured_lta_is_what_its_own_run_says(shared_data, tmp_path):
     assert report["completeness"] > 0.99 and report["cc_half"] > 0.95
 
 
+def test_what_the_cluster_found_to_be_junk_stays_out(scene, tmp_path):
+    names = sorted(str(p) for p in write_sets(tmp_path / "data", scene).rglob("XDS_ASCII.HKL"))
+    kinds = ["phase"] * 6 + ["junk", "undecided"]
+    verdicts = [{"kind": k, "label": int(k == "phase"), "reason": f"for {k}"} for k in kinds]
+    part = {
+        "members": list(range(8)),
+        "intensity_labels": [v["label"] for v in verdicts],
+        "intensity_verdicts": verdicts,
+    }
+    (tmp_path / "sorted").mkdir()
+    write_json(tmp_path / "sorted" / "report.json",
+               {"command": "cluster", "ok": True, "datasets": names, "clusters": [part]})  # fmt: skip
+    assert run(["merge", str(tmp_path / "sorted"), "--out", str(tmp_path / "out")]) == 0
+    report = report_of(tmp_path / "out")
+    assert len(report["members"]) == 7 and names[7] in report["members"]
+    assert report["rejected"] == [{"dataset": names[6], "reason": "junk, as `credo cluster` found: for junk"}]
+
+
 def test_reflections_are_needed(tmp_path, scene, capsys):
     write_experiment(tmp_path / "experiment.json", scene.experiments[0])
     write_reflections(tmp_path / "reflections.h5", Reflections(x=[1.0], y=[2.0], phi=[0.0]))

@@ -123,7 +123,11 @@ def merge(
                            {"failed": failed})  # fmt: skip
         report = [numbers_of(f) for f in done]
         (folder / "report.html").write_text(merging_page(done, failed, str(paths[0])), encoding="utf-8")
-        many = {"phases": [{"name": f.name, **n} for f, n in zip(done, report)], "failed": failed}
+        many = {
+            "engine": settings.engine,
+            "phases": [{"name": f.name, **n} for f, n in zip(done, report)],
+            "failed": failed,
+        }
         return {**report[0], **many}
 
     return run_command(output, work, force)

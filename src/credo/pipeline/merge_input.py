@@ -21,6 +21,8 @@ __all__ = ["DataSet", "Refused", "read_phases"]
 _FILES = ("experiment.json", "XDS_ASCII.HKL", "XDS_ASCII.HKL.gz", "INTEGRATE.HKL", "INTEGRATE.HKL.gz")
 _SUFFIXES = (".refl", ".cif_pets", ".mtz", ".hkl")
 _NEEDED = ("h", "k", "l", "intensity", "sigma")
+#: Verdicts of `credo cluster` on sets that belong to no phase.
+_FOREIGN = {"junk", "mixture", "strained", "empty"}
 #: What merging needs of a table, and what files of other programs need.
 _LEAST = (*_NEEDED, "phi", "rejected", "overloaded")
 _KEPT = (*_LEAST, "x", "y", "frame", "x_calc", "y_calc", "phi_calc", "rlp", "partiality", "profile_cc")
@@ -57,14 +59,15 @@ def read_phases(
     """
     groups: list[list[Path]] = []
     plain: list[Path] = []
+    refused: list[Refused] = []
     for path in paths:
         if not path.exists():
             raise UnreadableInput(f"{path}: no such file or folder", "check the path")
-        clusters = _of_cluster(path)
+        clusters, foreign = _of_cluster(path)
         groups += clusters
+        refused += foreign
         plain += [] if clusters else _below(path)
     groups += [plain] if plain else []
-    refused: list[Refused] = []
     first: CredoError | None = None
     phases = []
     for files in groups:
@@ -88,25 +91,43 @@ def read_phases(
     return phases, refused
 
 
-def _of_cluster(path: Path) -> list[list[Path]]:
-    """Files by phase, where a path is the result of `credo cluster`; single sets go with the largest of their cell, as
-    do those in no phase (label 0), where the merge judges them once more."""
+def _of_cluster(path: Path) -> tuple[list[list[Path]], list[Refused]]:
+    """Files by phase where a path is the result of `credo cluster`, and what it found to be in no phase."""
     folder = path if path.is_dir() else path.parent
     report = read_report(folder)
     if report.get("command") != "cluster" or (path.is_file() and path.name != "report.json"):
-        return []
+        return [], []
     if not report.get("ok"):
         raise UnreadableInput(f"{folder}: a run of `credo cluster` that failed", "run it again")
     names = report.get("datasets", [])
-    out = []
+    out: list[list[str]] = []
+    refused: list[Refused] = []
     for part in report.get("clusters", []):
         members = [names[i] for i in part.get("members", []) if 0 <= i < len(names)]
-        labels = part.get("intensity_labels") or [1] * len(members)
-        sizes = {k: labels.count(k) if k else 0 for k in labels}
-        largest = max(sizes, key=lambda k: sizes[k], default=1)
-        own = [k if sizes[k] > 1 else largest for k in labels]
-        out += [[Path(m) for m, k in zip(members, own) if k == label] for label in dict.fromkeys(own)]
-    return [[p for q in files for p in (_below(q) if q.is_dir() else [q])] for files in out if files]
+        groups, foreign = _by_intensity(members, part)
+        out += groups
+        refused += foreign
+    return [[p for q in map(Path, g) for p in (_below(q) if q.is_dir() else [q])] for g in out if g], refused
+
+
+def _by_intensity(members: list[str], part: dict[str, Any]) -> tuple[list[list[str]], list[Refused]]:
+    """The phases of a cluster of cells. What is of none is refused with the reason given there; sets of which nothing
+    certain is known, and single ones, go with the largest phase, to be judged by it."""
+    labels = part.get("intensity_labels") or [1] * len(members)
+    verdicts = part.get("intensity_verdicts") or [{}] * len(members)
+    foreign = [v.get("kind") in _FOREIGN for v in verdicts]
+    refused = [
+        Refused(m, f"{v['kind']}, as `credo cluster` found: {v.get('reason', '')}".rstrip(": "))
+        for m, v, f in zip(members, verdicts, foreign)
+        if f
+    ]
+    sizes = {k: labels.count(k) for k in labels if k}
+    largest = max(sizes, key=lambda k: sizes[k], default=1)
+    own = [k if sizes.get(k, 0) > 1 else largest for k in labels]
+    groups = [
+        [m for m, k, f in zip(members, own, foreign) if k == label and not f] for label in dict.fromkeys(own)
+    ]  # fmt: skip
+    return groups, refused
 
 
 def _below(path: Path) -> list[Path]:
