@@ -85,7 +85,7 @@ def supergroups_of(
     rot = fit.operations.rot.astype(float)
     sites = np.ascontiguousarray(xyz @ np.linalg.inv(data.basis).T)
     f = point_factors(data.hkl.astype(float), rot, fit.operations.trans, sites, weight).sum(axis=1)
-    phases = data.e * np.exp(1j * np.angle(f))
+    phases = data.e * np.exp(-1j * np.angle(f))
     fits = [g for g in rank_groups(data, phases, laue_group, centring) if g.order > fit.order and g.worst > 0.6]
     return _judge_all(data, phases, fits, n_atoms, 3)
 
@@ -102,9 +102,9 @@ def deconvolved(data: PhasingData, candidate: Candidate, n_atoms: float, rounds:
         if best is not None and cc < best.cc_e + 0.005:
             break
         best = Candidate(candidate.fit, sites, phases, r, cc)
-        # the model stands at the group's origin already
+        # the model stands at the group's origin already; a map's transform has the other sign
         here = replace(candidate.fit, shift=np.zeros(3))
-        phases, _ = recycle(data, data.e * np.exp(1j * np.angle(calc)), here, 6)
+        phases, _ = recycle(data, data.e * np.exp(-1j * np.angle(calc)), here, 6)
     return best or candidate
 
 

@@ -20,12 +20,12 @@ __all__ = ["deconvolved_sites"]
 
 #: Peaks of the residual map down to this share of its highest are taken in one pass, and sites of less than this share
 #: of the median weight are given up.
-_TAKEN, _KEPT = 0.65, 0.25
+_TAKEN, _KEPT = 0.85, 0.4
 #: Nearer to each other than this are only ripples [Å]; images of a site nearer than this are one atom [Å].
-_APART, _REACH = 1.05, 0.75
+_APART, _REACH = 0.8, 0.75
 
 
-def deconvolved_sites(data: PhasingData, fit: GroupFit, phases: np.ndarray, n_atoms: float, passes: int = 15) -> Sites:
+def deconvolved_sites(data: PhasingData, fit: GroupFit, phases: np.ndarray, n_atoms: float, passes: int = 25) -> Sites:
     """phases (n,) complex at ``data.hkl``, at the group's origin; ``n_atoms`` wanted in the primitive cell."""
     work = _Work(data, fit, phases)
     xyz = np.empty((0, 3))
@@ -78,10 +78,11 @@ class _Work:
         slope = np.zeros((len(hkl), len(xyz), 3), dtype=complex) if derivatives else None
         for r, t in zip(self._rot, self._trans):
             turned = hkl @ r
-            wave = np.exp(2j * np.pi * (turned @ xyz.T + (hkl @ t)[:, None])) * share
+            # the sign of the transform that a map is made from: G(h) = Σ ρ(x) exp(−2πi h·x)
+            wave = np.exp(-2j * np.pi * (turned @ xyz.T + (hkl @ t)[:, None])) * share
             total += wave
             if slope is not None:
-                slope += 2j * np.pi * wave[:, :, None] * turned[:, None, :]
+                slope -= 2j * np.pi * wave[:, :, None] * turned[:, None, :]
         return total, slope
 
     def weights(self, xyz: np.ndarray) -> np.ndarray:
