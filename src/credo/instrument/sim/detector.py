@@ -10,7 +10,7 @@ from credo.kernels.noise import add_normal, poisson_image, poisson_tables
 __all__ = ["Detector"]
 
 #: Pixels of the cross of a 2 × 2 Timepix (one edge pixel is as wide as three), and what its counts are divided by.
-_CROSS, _SPREAD = ((255, 256, 257), (258, 259, 260)), 2.15
+_CROSS, _SPREAD = ((slice(255, 258), 255), (slice(258, 261), 260)), 2.15
 
 
 class Detector:
@@ -59,21 +59,19 @@ class Detector:
 
 
 def _gathered(electrons: np.ndarray) -> None:
-    """The three lines of each side of the cross are one wide line of pixels: the first takes the sum."""
-    for lines in _CROSS:
-        keep = lines[0] if lines[0] == 255 else lines[-1]
+    """The three lines of each side of the cross are one wide line of pixels: the outermost takes the sum."""
+    for lines, keep in _CROSS:
         for view in (electrons, electrons.T):
-            total = view[list(lines)].sum(axis=0)
-            view[list(lines)] = 0.0
+            total = view[lines].sum(axis=0)
+            view[lines] = 0.0
             view[keep] = total
 
 
 def _spread(counts: np.ndarray) -> None:
     """Write the wide lines' counts, divided as the camera's software does, over their three lines."""
-    for lines in _CROSS:
-        keep = lines[0] if lines[0] == 255 else lines[-1]
+    for lines, keep in _CROSS:
         for view in (counts, counts.T):
-            view[list(lines)] = (view[keep] / _SPREAD).astype(counts.dtype)
+            view[lines] = (view[keep] / _SPREAD).astype(counts.dtype)
 
 
 def _paralysed(electrons: np.ndarray, seconds: float, deaf: float) -> None:

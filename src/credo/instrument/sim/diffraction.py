@@ -17,6 +17,7 @@ from credo.instrument.sim.scattering import (
     TABLE,
     diffuse_profile,
     gold_profile,
+    gold_share,
 )
 from credo.instrument.sim.shadow import shadow
 from credo.instrument.sim.specimen import Lit, Specimen
@@ -200,8 +201,7 @@ def _smooth(
     per_pixel = table * _area(to_q)
     centre = _on_screen(k0[None, :2] / k0[2], beam.centre, geometry, screen)[0]
     add_radial(image, centre, to_q, per_pixel.astype(np.float32), (TABLE - 1) / Q_TOP)
-    q = np.linspace(0, Q_TOP, TABLE)
-    return float(2 * np.pi * np.trapezoid(table * q, q))
+    return electrons + (beam.current * seconds * gold_share(specimen.wavelength) if s.gold else 0.0)
 
 
 def _direct(image, specimen, crystals, beam, geometry, pose, screen, seconds: float, k0, gone: float) -> None:

@@ -18,7 +18,7 @@ def render_image(
     specimen: Specimen, crystals: Crystals, beam: Illumination, geometry: ImageGeometry, poses: list[Pose], size: int,
     pixel_mm: float, seconds: float, focus_um: float,
 ) -> np.ndarray:  # fmt: skip
-    """Expected electrons (size, size) float32, the mean over ``poses`` of the exposure.
+    """Expected electrons (size, size) float32, the mean over the exposure; ``poses`` bound its parts.
 
     Defocus Δf [µm], the objective's setting less the specimen's height: fringes by the transport of intensity,
     I (1 − Δf λ/2π ∇²φ), the phase φ taken as proportional to the optical depth, and a blur that grows with Δf.
@@ -28,19 +28,9 @@ def render_image(
     per_pixel = beam.flux * seconds / abs(float(np.linalg.det(m)))
     k0 = np.array([0.0, 0.0, 1.0]) / specimen.wavelength
     total = np.zeros((size, size), dtype=np.float32)
-    for pose in poses if len(poses) > 2 else poses[:1]:
-        total += shadow(
-            specimen,
-            crystals,
-            pose,
-            beam,
-            m,
-            origin,
-            size,
-            per_pixel / (len(poses) if len(poses) > 2 else 1),
-            k0,
-            np.eye(2),
-        )
+    share = per_pixel / (len(poses) - 1)
+    for pose in poses[:-1]:
+        total += shadow(specimen, crystals, pose, beam, m, origin, size, share, k0, np.eye(2))
     defocus = focus_um - float(poses[len(poses) // 2].place(np.append(poses[0].centre[:2], 0.0)[None])[0, 2])
     return _fringed(total, defocus, specimen.wavelength, 1 / np.sqrt(abs(float(np.linalg.det(m)))))
 

@@ -166,11 +166,11 @@ class SimulatedMicroscope:
         state, beam = self._column.state, self.beam()
         geometry = image_geometry(state, self.truth)
         size, pixel = camera.settings.size, camera.pixel_mm
-        nm = 1 / float(np.sqrt(abs(np.linalg.det(geometry.matrix)))) * pixel
-        poses = self._poses(began, ended, 5.0, nm)
+        um = 1 / float(np.sqrt(abs(np.linalg.det(geometry.matrix)))) * pixel
+        poses = self._poses(began, ended, 5.0, 1.5 * um)
         pose = poses[len(poses) // 2]
         middle = -np.linalg.solve(geometry.matrix, geometry.shift)
-        field = min(0.75 * size * nm, beam.radius + float(np.linalg.norm(middle - beam.centre)))
+        field = min(0.75 * size * um, beam.radius + float(np.linalg.norm(middle - beam.centre)))
         crystals = self.specimen.around(pose, middle, field)
         self._note(began, ended, beam, None, poses, None, [], {})
         focus = _FOCUS_UM * (state.objfocus - NEUTRAL)
@@ -181,7 +181,7 @@ class SimulatedMicroscope:
         first, last = self._stage.pose(began), self._stage.pose(ended)
         turn = abs(last.alpha - first.alpha) / degrees
         moved = np.linalg.norm((last.centre - first.centre)[:2] - (last.offset - first.offset)[:2]) / um
-        parts = int(np.clip(np.ceil(max(turn, min(moved, 6))), 1, _PARTS))
+        parts = int(np.clip(np.ceil(max(turn, min(moved, 4))), 1, _PARTS))
         between = [self._stage.pose(began + k * (ended - began) / parts) for k in range(1, parts)]
         return [first, *between, last]
 

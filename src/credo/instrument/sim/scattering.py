@@ -8,7 +8,7 @@ import numpy as np
 
 from credo.instrument.sim.lattice import lattice_of, structure_of
 
-__all__ = ["CRYSTAL_PATH_UM", "FILM_PATH_UM", "Q_TOP", "TABLE", "diffuse_profile", "gold_profile"]
+__all__ = ["CRYSTAL_PATH_UM", "FILM_PATH_UM", "Q_TOP", "TABLE", "diffuse_profile", "gold_profile", "gold_share"]
 
 #: Tables of radial profiles reach to this [Å⁻¹], with so many entries.
 Q_TOP, TABLE = 4.0, 4001
@@ -26,6 +26,13 @@ def diffuse_profile(core: float, tail: float = 0.80, reach: float = 1.1) -> np.n
     q = np.linspace(0, Q_TOP, TABLE)
     value = (q**2 + core**2) ** -tail * np.exp(-((q / reach) ** 2) / (1 + q / reach))
     return value / (2 * np.pi * np.trapezoid(value * q, q))
+
+
+@lru_cache(maxsize=16)
+def gold_share(wavelength: float) -> float:
+    """Share of the beam that goes into the rings of :func:`gold_profile`."""
+    q = np.linspace(0, Q_TOP, TABLE)
+    return float(2 * np.pi * np.trapezoid(gold_profile(wavelength) * q, q))
 
 
 @lru_cache(maxsize=16)

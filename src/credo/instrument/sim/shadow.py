@@ -49,6 +49,15 @@ def _diffracted(specimen: Specimen, phase: int, crystals: Crystals, rows, rotati
     return share.sum(axis=1)
 
 
+def _sees_bars(specimen: Specimen, pose: Pose, m: np.ndarray, origin: np.ndarray, size: int) -> bool:
+    """Whether a bar of the mesh is in view: else the kernel need not look for one at every pixel."""
+    sample = specimen.sample
+    middle = specimen.on_film(pose, np.linalg.solve(m, np.full(2, size / 2) - origin))
+    reach = np.sqrt(0.5) * size * float(np.linalg.norm(np.linalg.inv(m), 2)) / max(abs(pose.rotation[1, 1]), 0.2)
+    off = np.abs(middle - sample.pitch_um * np.rint(middle / sample.pitch_um))
+    return bool(off.max() + reach > 0.5 * (sample.pitch_um - sample.bar_um))
+
+
 def shadow(
     specimen: Specimen, crystals: Crystals, pose: Pose, beam: Illumination, m: np.ndarray, origin: np.ndarray,
     size: int, per_pixel: float, k0: np.ndarray, turn: np.ndarray,
@@ -68,7 +77,9 @@ def shadow(
     )  # fmt: skip
     out = np.empty((size, size), dtype=np.float32)
     film = np.zeros(2) if s.film == "none" else np.array([1e-3 * s.film_nm / _CARBON_UM, s.texture])
-    bars = np.array([0.0, 0.0, 0.0]) if s.film == "none" else np.array([sample.pitch_um, sample.bar_um, 40.0])
+    bars = np.zeros(3)
+    if s.film != "none" and _sees_bars(specimen, pose, m, origin, size):
+        bars = np.array([sample.pitch_um, sample.bar_um, 40.0])
     holes = np.array(s.hole_um if s.film == "holey" else (0.0, 0.0))
     transmit(
         out, heights, origin, np.linalg.inv(m), specimen.on_film(pose, np.zeros(2)), squash, film, sample.texture,
