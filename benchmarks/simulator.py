@@ -82,6 +82,13 @@ def _scope(size: int, phase: str, beam: float) -> SimulatedMicroscope:
     return scope
 
 
+def _rest_at_low_magnification(scope: SimulatedMicroscope) -> None:
+    scope.stage.stop()
+    scope.clock.sleep(60)
+    scope.lenses.set("mode", "mag1")
+    scope.lenses.set("brightness", 36000)
+
+
 def run_credo(frames: int) -> dict[str, dict[str, float]]:
     """Each kind of frame, as the camera returns it: rendered, with noise, read out."""
     out = {}
@@ -91,16 +98,14 @@ def run_credo(frames: int) -> dict[str, dict[str, float]]:
     out["  crystals in the beam"] = {"median": float(len(scope.diary[-1].share)), "fastest": 0.0}
     scope.lenses.set("difffocus", round(scope.truth.focus + 1500))
     out["defocused 516"] = _cpu(lambda: camera.acquire(0.3), frames // 2)
-    scope.lenses.set("mode", "mag1")
-    scope.lenses.set("brightness", 36000)
+    _rest_at_low_magnification(scope)
     out["image 516, 2500x"] = _cpu(lambda: camera.acquire(0.3), frames // 2)
     big = _scope(516, "ZSM-25", 800)
     out["diffraction 516, ZSM-25 (45 A)"] = _cpu(lambda: big.cameras["timepix"].acquire(0.3), frames // 2)
     for size in (2048, 4096):
         scope = _scope(size, "ZSM-5", 800)
         out[f"diffraction {size}, ZSM-5"] = _cpu(lambda c=scope.cameras["timepix"]: c.acquire(0.3), 5)
-        scope.lenses.set("mode", "mag1")
-        scope.lenses.set("brightness", 36000)
+        _rest_at_low_magnification(scope)
         out[f"image {size}, 2500x"] = _cpu(lambda c=scope.cameras["timepix"]: c.acquire(0.3), 5)
     return out
 
