@@ -56,12 +56,12 @@ def compare(peers: Path | None, rounds: int) -> int:
         for size, rows in frames.items():
             rows.append(measure_frames(size))
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {rounds} rounds")
-    print("| server | call p50 µs | CPU µs/call, server + client | calls/s of 4 clients | wrong of 2 x 500 |")
+    print("| server | call p50 (p10) µs | CPU µs/call, server + client | calls/s of 4 clients | wrong of 2 x 500 |")
     print("|---|---|---|---|---|")
     for kind, rows in found.items():
         m = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
         print(
-            f"| {kind} | {m['p50']:.0f} | {m['server']:.0f} + {m['client']:.0f} | {m['rate']:.0f} | {m['wrong']:.0f} |"
+            f"| {kind} | {m['p50']:.0f} ({m['p10']:.0f}) | {m['server']:.0f} + {m['client']:.0f} | {m['rate']:.0f} | {m['wrong']:.0f} |"
         )
     for size, rows in frames.items():
         m = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
@@ -84,6 +84,7 @@ def measure_calls(kind: str, python: Path) -> dict[str, float]:
         pair = clients(python, name, port, 500, 2)
     return {
         "p50": alone["p50"],
+        "p10": alone["p10"],
         "client": alone["cpu"],
         "server": 1e6 * server,
         "rate": 4 * (CALLS // 2) / seconds,
@@ -131,10 +132,17 @@ def running(kind: str, python: Path, size: int = 516):
 
 
 def clients(python: Path, kind: str, port: int, calls: int, count: int) -> list[dict[str, float]]:
-    """``count`` client processes at once."""
+    """``count`` client processes, which begin together when all are ready."""
     where = ["-m", "benchmarks.instrument"] if python == Path(sys.executable) else [__file__]
     command = [str(python), *where, "--client", kind, str(port), str(calls)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(count)]
+    for process in processes:
+        while process.stdout.readline() != "ready\n":
+            pass
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
     return [json.loads(p.communicate(timeout=300)[0]) for p in processes]
 
 
@@ -208,6 +216,8 @@ def serve_instamatic() -> int:
 def timed(ask, calls: int) -> dict[str, float]:
     """``ask(k)`` for k = 0 ... calls - 1; it returns whether the answer was its own."""
     times, wrong = [], 0
+    print("ready", flush=True)
+    sys.stdin.readline()
     began, cpu = time.time(), time.process_time()
     for k in range(calls):
         t = time.perf_counter()
