@@ -128,3 +128,13 @@ def test_one_set(cells, tmp_path):
 def test_a_known_phase_that_is_none(cells, word, capsys):
     assert run(["cluster", str(cells), "--known", word, "--out", str(cells.parent / "out")]) == 2
     assert "NAME=" in capsys.readouterr().err
+
+
+def test_what_credo_writes_for_dials_beside_its_own_is_no_second_set(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_experiment(folder / "experiment.json", without_geometry(MFI, 62))
+    (folder / "integrated.expt").write_text("{}")
+    assert run(["cluster", str(folder), "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert len(report["datasets"]) == 1 and report["rejected"] == []

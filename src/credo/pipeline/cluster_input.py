@@ -130,7 +130,8 @@ def _in_folder(folder: Path, files: list[Path]) -> Iterator[Member | Rejected]:
         if not errors and any(n in names for n in _BEGUN):
             errors = [Rejected(str(folder), _why_xds_failed(names))]
     yield from errors[:1]
-    for path in files:
+    # the .expt and .refl that credo writes beside its own are the same data set
+    for path in () if "experiment.json" in names else files:
         if path.name.lower() == "xscale.lp" and (error := _xscale_error(path)):
             yield Rejected(str(path), error)
         elif _alone(path, files):
