@@ -6,7 +6,7 @@ import numpy as np
 
 from credo.model import CredoError, Structure
 from credo.physics.structure_factors import structure_factors
-from credo.solve.least_squares import LeastSquaresSettings, Observed, fit_structure
+from credo.solve.least_squares import FitState, LeastSquaresSettings, Observed, fit_structure
 
 __all__ = ["left_out_r1"]
 
@@ -21,7 +21,7 @@ def left_out_r1(
 
     Each reflection is left out once (Geisser 1975). Wrong atoms follow the data that they were fitted to and no others.
     """
-    settings = LeastSquaresSettings(cycles=_CYCLES, weight_a=weight_a, converged=0.05, quick=True)
+    settings = LeastSquaresSettings(cycles=_CYCLES, weight_a=weight_a, converged=0.05, quick=True, extinction=True)
     part = np.random.default_rng(0).permutation(len(observed.f2)) % folds
     gap = total = 0.0
     for n in range(folds):
@@ -33,7 +33,15 @@ def left_out_r1(
         except CredoError:
             return float("inf")
         fo = np.sqrt(observed.f2[out] / fit.k)
-        fc = np.abs(structure_factors(fit.structure, observed.hkl[out]))
+        h = observed.hkl[out]
+        fc = _extinguished(np.abs(structure_factors(fit.structure, h)), fit, h, wavelength)
         gap += float(np.abs(fo - fc).sum())
         total += float(fo.sum())
     return gap / total if total > 0 else float("inf")
+
+
+def _extinguished(fc: np.ndarray, fit: FitState, hkl: np.ndarray, wavelength: float) -> np.ndarray:
+    """Fc/(1 + 0.001 x Fc² λ³/sin 2θ)^¼ (n,)."""
+    sine = 0.5 * wavelength / fit.structure.cell.d_spacing(hkl)
+    sin2 = 2 * sine * np.sqrt(1 - sine**2)
+    return fc * (1 + 1e-3 * fit.extinction * fc**2 * wavelength**3 / sin2) ** -0.25

@@ -34,7 +34,7 @@ class LeastSquaresSettings(BaseModel):
 @dataclass(frozen=True)
 class FitState:
     """A refined structure and what is known of the fit; ``k`` is the scale in Fo² = k Fc²; ``f_calc`` (n,) complex,
-    extinction not included; ``esd``: by label, of x y z occupancy U11 … U23."""
+    extinction not included; ``y`` (n,): Fc² with it; ``esd``: by label, of x y z occupancy U11 … U23."""
 
     structure: Structure
     k: float
@@ -47,7 +47,13 @@ class FitState:
     cycles: int
     n_parameters: int
     f_calc: np.ndarray
+    y: np.ndarray
     esd: dict[str, np.ndarray]
+
+    def corrected(self, data: Observed) -> Observed:
+        """The data fitted, extinction taken out of Fo²."""
+        ratio = np.abs(self.f_calc) ** 2 / np.maximum(self.y, 1e-12)
+        return Observed(data.hkl, data.f2 * ratio, data.sigma * np.maximum(ratio, 1e-6))
 
 
 def fit_structure(
@@ -68,7 +74,8 @@ def fit_structure(
     a = done.agreement
     return FitState(
         done.structure, done.k, done.model.extinction or 0.0, a.r1, a.r1_all, a.wr2, a.goof, done.shift_over_esd,
-        done.cycles, done.n_parameters, done.f_calc, {x.label: e for x, e in zip(done.structure.atoms, done.esd)},
+        done.cycles, done.n_parameters, done.f_calc, done.y,
+        {x.label: e for x, e in zip(done.structure.atoms, done.esd)},
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from credo.solve.refine.result import Refined
 __all__ = ["Dynamical", "refine_dynamically"]
 
 #: Most cycles, and the fall of R1 that is worth another.
-_CYCLES, _WORTH = 6, 2e-3
+_CYCLES, _WORTH = 8, 5e-4
 
 
 @dataclass(frozen=True)
