@@ -142,3 +142,21 @@ def test_creep_comes_to_rest():
     assert 0.05 < off[0] < 0.3
     assert off[1] == pytest.approx(off[0] / np.e, rel=1e-6)
     assert off[2] < 1e-4
+
+
+def test_the_swing_is_smooth_and_differs_on_the_way_back():
+    scope = make(imperfections=NONE.model_copy(update={"swing_um": 1.5, "unsteady_um": 0.2}), seed=1)
+    point = np.zeros((1, 3))
+    paths = []
+    for start, end in ((-50.0, 50.0), (50.0, -50.0)):
+        scope.stage.start({"a": start})
+        scope.clock.sleep(60)
+        scope.stage.set_rotation_speed(1.0)
+        began = scope.clock.now()
+        scope.stage.start({"a": end})
+        paths.append(np.array([scope.stage.pose(began + t).place(point)[0, :2] for t in np.arange(2.0, 98.0, 0.1)]))
+        scope.clock.sleep(120)
+    there, back = paths[0], paths[1][::-1]
+    assert 0.5 < np.ptp(there, axis=0).max() < 15
+    assert np.abs(np.diff(there, axis=0)).max() < 0.05
+    assert 0.05 < np.abs(there - back).max() < 1.5
