@@ -60,9 +60,8 @@ def compare(peers: Path | None, rounds: int) -> int:
     print("|---|---|---|---|---|")
     for kind, rows in found.items():
         m = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
-        print(
-            f"| {kind} | {m['p50']:.0f} ({m['p10']:.0f}) | {m['server']:.0f} + {m['client']:.0f} | {m['rate']:.0f} | {m['wrong']:.0f} |"
-        )
+        times, cpu = f"{m['p50']:.0f} ({m['p10']:.0f})", f"{m['server']:.0f} + {m['client']:.0f}"
+        print(f"| {kind} | {times} | {cpu} | {m['rate']:.0f} | {m['wrong']:.0f} |")
     for size, rows in frames.items():
         m = {k: statistics.median(r[k] for r in rows) for k in rows[0]}
         print(

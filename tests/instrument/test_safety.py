@@ -387,6 +387,22 @@ def test_a_fragile_camera_sees_diffraction_only_at_approved_settings(make, guard
     guard.acquire(None, 0.1)
 
 
+@pytest.mark.parametrize(("name", "value"), [("mode", "diff"), ("spotsize", 3), ("brightness", 20000)])
+def test_a_change_with_the_beam_open_closes_it_where_it_is_not_approved(make, guarded, name, value):
+    preset = DiffractionPreset(spotsize=(4, 5), brightness=(30000, 65535))
+    microscope = make(fragile=True)
+    guard = guarded(microscope, diffraction=[preset])
+    if name == "mode":
+        guard.set("mode", "mag1")
+    else:
+        guard.set("spotsize", 4)
+    guard.unblank()
+    assert not microscope.blanker.on
+    with pytest.raises(NotReady, match="fragile"):
+        guard.set(name, value)
+    assert microscope.blanker.on
+
+
 def test_a_dose_check_on_the_screen_approves_until_the_optics_change(make, guarded):
     microscope = make(fragile=True)
     guard = guarded(microscope, max_current_density=10.0)

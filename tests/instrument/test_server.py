@@ -427,6 +427,19 @@ def test_a_hanging_vendor_call_raises_the_alarm_by_itself(full):
         release.set()
 
 
+def test_a_camera_that_hangs_finds_the_beam_off_and_does_not_hold_up_the_rest(full):
+    server = full(safety=Safety(exposure_margin_s=0.2))
+    release = threading.Event()
+    server.microscope.cameras["timepix"].acquire = lambda exposure, binning: release.wait(10)
+    with Client(server.address) as client, Client(server.address) as reader:
+        client.control()
+        with pytest.raises(HardwareFault, match="time allowed"):
+            client.call("image", exposure=0.1, within=0.5)
+        assert server.blanked()
+        assert reader.call("position") == [0.0] * 5
+        release.set()
+
+
 def test_urgent_work_goes_before_what_waits(full):
     server = full()
     order, gate, entered = [], threading.Event(), threading.Event()

@@ -185,6 +185,7 @@ class Guard:
             entry["before"] = self.settings.get(name)
             with self._transient(self.settings.property(name).transient):
                 self.settings.set(name, value)
+            self._keep_protected()
             entry["after"] = after = self.settings.get(name)
             if self.settings.property(name).kind in ("str", "bool") and after != value:
                 raise HardwareFault(f"{name} is {after!r} after it was set to {value!r}")
@@ -204,7 +205,23 @@ class Guard:
             return
         self.gate.close()
         yield
+        self._approve_cameras()
         self.gate.open(until - self.clock.now())
+
+    def _approve_cameras(self) -> None:
+        """``NotReady`` where an open beam would reach a fragile camera at settings that nobody approved."""
+        if self.microscope.screen.is_up():
+            for camera in self.microscope.cameras.values():
+                approve(camera, self.settings, self.safety, self._dose)
+
+    def _keep_protected(self) -> None:
+        """After a change with the beam open: close it where the new settings are not approved."""
+        if self.gate.is_open:
+            try:
+                self._approve_cameras()
+            except NotReady:
+                self.gate.close()
+                raise
 
     # --- stage ------------------------------------------------------------------------------------------------------
 
@@ -334,9 +351,7 @@ class Guard:
         if seconds is not None and not 0 < seconds <= self.safety.beam_open_s:
             raise Refused(f"the beam may stay open for 0 to {self.safety.beam_open_s:g} s, not {seconds:g}")
         with self.audit.command("unblank", self.caller, seconds=seconds):
-            if self.microscope.screen.is_up():
-                for camera in self.microscope.cameras.values():
-                    approve(camera, self.settings, self.safety, self._dose)
+            self._approve_cameras()
             self.gate.open(seconds)
 
     def set_screen(self, up: bool) -> None:
@@ -413,7 +428,10 @@ class Guard:
     ) -> Frame:
         """One frame with the beam on only for its exposure (off altogether for ``dark``)."""
         camera = run(lambda: self.prepare_exposure(name, exposure, binning))
-        with self._lit(camera, exposure + 10.0, dark, run), self._taking(name, exposure, binning, dark) as entry:
+        with (
+            self._lit(camera, exposure + self.safety.exposure_margin_s, dark, run),
+            self._taking(name, exposure, binning, dark) as entry,
+        ):
             frame = camera.acquire(exposure, binning)
             entry["shape"] = list(frame.data.shape)
         return frame
@@ -423,14 +441,17 @@ class Guard:
     ) -> Iterator[Frame]:
         """Frames one after another; the beam is on from the first to the last, and off when the iterator is closed."""
         camera = run(lambda: self.prepare_exposure(name, exposure, binning))
-        with self._lit(camera, exposure + 10.0, False, run), self._taking(name, exposure, binning, False) as entry:
+        with (
+            self._lit(camera, exposure + self.safety.exposure_margin_s, False, run),
+            self._taking(name, exposure, binning, False) as entry,
+        ):
             source = camera.stream(exposure, binning, frames)
             count = 0
             try:
                 for frame in source:
                     count += 1
                     yield frame
-                    run(lambda: self.open_for(camera, exposure + 10.0))
+                    run(lambda: self.open_for(camera, exposure + self.safety.exposure_margin_s))
             finally:
                 entry["frames"] = count
                 if hasattr(source, "close"):

@@ -88,6 +88,9 @@ class Safety(BaseModel):
     beam_open_s: float = Field(
         default=120.0, gt=0, le=3600, description="longest time the beam stays on unattended [s]"
     )
+    exposure_margin_s: float = Field(
+        default=10.0, gt=0, le=60, description="a camera that is late by this much finds the beam off [s]"
+    )
     blank_tries: int = Field(default=10, ge=1, description="times the blanker is commanded before the alarm")
     blank_retry_s: float = Field(default=0.5, ge=0, description="pause between these [s]")
     hang_s: float = Field(
