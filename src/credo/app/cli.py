@@ -34,6 +34,12 @@ _COMMANDS = (
     (app, "map", "credo.app.structure:fourier", "Observed and difference Fourier maps with the phases of a model."),
     (app, "compare", "credo.app.structure:compare", "Refinements of one phase side by side, their atoms superposed."),
     (app, "powder", "credo.app.structure:powder", "The powder pattern of a structure, laid over a measured one."),
+    (
+        app,
+        "orient",
+        "credo.app.orientation:orient",
+        "The orientation of every frame, and what the stage really did.",
+    ),
     (app, "cluster", "credo.app.sorting:cluster", "Cells sorted by lattice, then data sets by intensity."),
     (app, "merge", "credo.app.merging:merge", "Data sets of one phase scaled together and merged."),
     (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),

@@ -1,1 +1,1 @@
-"""Frame orientations and the goniometer study (planned: see the issues)."""
+"""Frame orientations: where the Ewald sphere of every frame lies in the crystal, and what that says of the stage."""

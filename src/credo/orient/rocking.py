@@ -203,9 +203,7 @@ class _Problem:
     def _intensities(self, state: _State) -> _State:
         m = self._model(state)
         weight = self._weight(m)
-        return replace(
-            state, intensity=passage_intensities(self.rows.start, m.share, m.gain, self.rows.value, weight)
-        )
+        return replace(state, intensity=passage_intensities(self.rows.start, m.share, m.gain, self.rows.value, weight))
 
     def _variance(self, state: _State) -> _State:
         """κ and ν of largest likelihood, on a grid about the present κ."""

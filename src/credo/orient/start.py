@@ -13,9 +13,10 @@ import numpy as np
 from credo.kernels.sphere import centre_cost, fit_centres, follow_centres
 from credo.model import CannotDo
 from credo.orient.observations import Observations, Passages
+from credo.orient.path import along_path, from_path, path_of
 from credo.orient.thesis import corrected_points, passage_centres, plane_axis, rotation_sense
 
-__all__ = ["Start", "start_directions"]
+__all__ = ["Start", "start_directions", "with_centroids"]
 
 _GRID, _TURNS = 20_000, 12
 #: Gaps beyond these are clipped: during the search, and least afterwards [Å⁻¹].
@@ -26,8 +27,9 @@ _ANCHORS = 3
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """``zone`` (f, 3); ``axis`` (3,) in crystal axes, right-handed with rising angles; ``hemisphere``: how many times
-    worse the opposite directions fit, 1 where nothing tells them apart; ``strays`` (f,): frames put back on the path."""
+    """``zone`` (f, 3); ``axis`` (3,) in crystal axes, right-handed with rising angles; ``hemisphere``: how many
+    times worse the opposite directions fit, 1 where nothing tells them apart; ``strays`` (f,): frames that were put
+    back on the path."""
 
     zone: np.ndarray
     axis: np.ndarray
@@ -48,7 +50,7 @@ def start_directions(obs: Observations) -> Start:
     best, zone = tries[0]
     opposite = [m for m, z in tries if np.nanmedian(np.einsum("fi,fi->f", z, zone)) < 0]
     zone, strays = _on_the_path(zone, obs.angle_deg)
-    zone = _with_centroids(obs, zone, weight)
+    zone = with_centroids(obs, zone)
     zone, more = _on_the_path(zone, obs.angle_deg)
     axis = plane_axis(zone)
     ratio = float(min(opposite) / max(best, 1e-30)) if opposite else float("inf")
@@ -108,9 +110,10 @@ def _misfit(obs: Observations, zone: np.ndarray) -> float:
     return float(np.mean(np.minimum(gap**2, _WIDE**2)))
 
 
-def _with_centroids(obs: Observations, zone: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def with_centroids(obs: Observations, zone: np.ndarray) -> np.ndarray:
     """Directions from positions corrected by the nominal rotation since each passage's centre of gravity."""
     centre = passage_centres(obs, Passages.within(obs), "centroid")
+    weight = np.linalg.norm(obs.points, axis=1)
     for _ in range(4):
         axis = plane_axis(zone)
         points = corrected_points(obs, centre, axis * rotation_sense(zone, axis, obs.angle_deg))
@@ -126,20 +129,13 @@ def _on_the_path(zone: np.ndarray, angle_deg: np.ndarray, least_deg: float = 0.5
 
     The path is allowed to be no plane and the angles to be wrong by a smooth amount: only medians of neighbours count.
     """
-    axis = plane_axis(zone)
-    axis = axis * rotation_sense(zone, axis, angle_deg)
-    across = np.cross(axis, zone[len(zone) // 2])
-    across /= np.linalg.norm(across)
-    along = np.cross(across, axis)
-    turn = np.degrees(np.unwrap(np.arctan2(zone @ across, zone @ along))) - angle_deg
-    height = np.degrees(np.arcsin(np.clip(zone @ axis, -1, 1)))
-    there = np.stack([_median_of_neighbours(turn), _median_of_neighbours(height)])
-    off = np.hypot(turn - there[0], height - there[1])
+    path = path_of(zone, angle_deg)
+    along, height = along_path(path)
+    there = (_median_of_neighbours(along), _median_of_neighbours(height))
+    off = np.hypot(along - there[0], height - there[1])
     limit = max(least_deg, 8 * 1.4826 * float(np.median(off)))
     stray = ~(off < limit)
-    a, h = np.radians(there[0] + angle_deg), np.radians(there[1])
-    path = np.cos(h)[:, None] * (np.cos(a)[:, None] * along + np.sin(a)[:, None] * across) + np.sin(h)[:, None] * axis
-    return np.where(stray[:, None], path, zone), stray
+    return np.where(stray[:, None], from_path(path, *there), zone), stray
 
 
 def _median_of_neighbours(x: np.ndarray, half: int = 10) -> np.ndarray:

@@ -3,7 +3,7 @@
 Every frame's zone axis is the direction e of the sphere's centre that minimises Σ w (‖P − e‖ − r)², ‖e‖ = r, w = 1/d
 (eqs 13-14). The first frame is searched by simulated annealing, the next from where the last ended. The normal of the
 plane through all zone axes is the rotation axis; each reflection then lies in Bragg position on the frame of its
-maximum, and its position on other frames is turned about the axis by the nominal angle between them (eq. 15), and so on.
+maximum, its position on other frames is turned about the axis by the nominal angle between them (eq. 15), and so on.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def thesis_method(obs: Observations, correct: bool = True, cycles: int = 12, see
     done = 0
     if correct:
         centre = passage_centres(obs, Passages.within(obs), "maximum")
-        for done in range(1, cycles + 1):
+        while done < cycles:
+            done += 1
             axis = plane_axis(zone)
             points = corrected_points(obs, centre, axis * rotation_sense(zone, axis, obs.angle_deg))
             before = zone
@@ -74,7 +75,7 @@ def _annealed(obs: Observations, frame: int, weight: np.ndarray, seed: int) -> n
         alpha, beta = angles
         return np.array([np.sin(alpha) * np.sin(beta), np.sin(alpha) * np.cos(beta), np.cos(alpha)])
 
-    found = dual_annealing(cost, [(0, np.pi), (0, 2 * np.pi)], maxiter=200, seed=seed)
+    found = dual_annealing(cost, [(0, np.pi), (0, 2 * np.pi)], maxiter=200, seed=seed)  # pyright: ignore[reportCallIssue]
     return direction(found.x)
 
 

@@ -12,7 +12,7 @@ from credo.model import Cell, Crystal, Experiment, Reflections
 from credo.physics.symmetry import primitive_basis
 from credo.physics.truth import Truth
 
-__all__ = ["LatticeMatch", "compare", "match_lattice"]
+__all__ = ["LatticeMatch", "compare", "match_lattice", "primitive_vectors"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LatticeMatch:
 
 def match_lattice(found: Crystal, true: Crystal, tolerance: float = 0.08) -> LatticeMatch:
     """Compare two lattices as they lie at φ = 0; ``tolerance`` in units of the true indices."""
-    ub, ub_true = _primitive(found), _primitive(true)
+    ub, ub_true = primitive_vectors(found), primitive_vectors(true)
     scale = np.cbrt(abs(np.linalg.det(ub_true) / np.linalg.det(ub)))
     m = np.linalg.solve(ub_true, ub) * scale
     whole = np.rint(m)
@@ -67,7 +67,7 @@ def compare(found: Experiment, reflections: Reflections | None, truth: Truth) ->
     return errors
 
 
-def _primitive(crystal: Crystal) -> np.ndarray:
+def primitive_vectors(crystal: Crystal) -> np.ndarray:
     """UB (3, 3) of a primitive basis."""
     return crystal.UB @ np.linalg.inv(primitive_basis(crystal.centring)).T
 

@@ -35,7 +35,8 @@ class ProcessSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Processed:
-    """All that a run found: ``reflections`` unmerged, ``spots`` with indices, and what the pages are made from."""
+    """All that a run found: ``reflections`` unmerged, ``spots`` with indices, what the pages are made from, and
+    ``partials``: what every frame recorded of the first crystal's reflections."""
 
     experiment: Experiment
     spots: Reflections
@@ -43,6 +44,7 @@ class Processed:
     report: Report
     frames: Frames | None = None
     stages: dict[str, Report] = field(default_factory=dict)
+    partials: Reflections | None = None
 
 
 class Unfinished(CannotDo):
@@ -121,14 +123,14 @@ def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> P
         so_far = Report({}, _warnings(experiment, stages))
         raise Unfinished(error, Processed(experiment, spots, None, so_far, frames, stages)) from error
     say("frame orientations")
-    experiment = _fit_frames(experiment, frames, bad, background, spots, settings, stages)
+    experiment, partials = _fit_frames(experiment, frames, bad, background, spots, settings, stages)
     say("integration")
     limits = IntegrateSettings(d_min=settings.d_min)
     experiment, reflections, stages["integrate"] = integrate(experiment, frames, bad, limits, background, spots)
     say("symmetry and scale")
     experiment, reflections = _symmetry_and_scale(experiment, reflections, settings, stages)
     report = _summary(experiment, spots, reflections, frames, stages)
-    return Processed(experiment, spots, reflections, report, frames, stages)
+    return Processed(experiment, spots, reflections, report, frames, stages, partials)
 
 
 def reduce_spots(opened: Opened, settings: ProcessSettings, say: Progress) -> Processed:
@@ -194,13 +196,14 @@ def _known_group(name: str):
     return group
 
 
-def _fit_frames(experiment, frames, bad, background, spots, settings, stages) -> Experiment:
-    """Each frame's orientation, from partial intensities; left alone where that is not possible."""
+def _fit_frames(experiment, frames, bad, background, spots, settings, stages) -> tuple[Experiment, Reflections | None]:
+    """Each frame's orientation, from partial intensities, left alone where that is not possible; and those intensities
+    of the first crystal."""
     if not settings.missets:
-        return experiment
+        return experiment, None
     from credo.reduce.integrate import predict_all, resolution_limit
     from credo.reduce.missets import fit_missets
-    from credo.reduce.partials import measure_partials, visits
+    from credo.reduce.partials import frame_table, measure_partials, visits
     from credo.reduce.profiles import learn_profile
 
     d_min = settings.d_min or 1.2 * resolution_limit(experiment, spots)
@@ -209,7 +212,7 @@ def _fit_frames(experiment, frames, bad, background, spots, settings, stages) ->
     where = visits(experiment, predicted, reach=4.0, extra_deg=0.3)
     partials = measure_partials(experiment, frames, bad, predicted, background, profile, where)
     fitted, stages["missets"] = fit_missets(experiment, predicted, partials)
-    return fitted
+    return fitted, frame_table(predicted, partials)
 
 
 def _symmetry_and_scale(experiment, reflections, settings: ProcessSettings, stages):
@@ -328,6 +331,8 @@ def _write(folder: Path, found: Processed) -> None:
     write_reflections(folder / "spots.h5", found.spots)
     if found.reflections is not None:
         write_reflections(folder / "reflections.h5", found.reflections)
+        if found.partials is not None:
+            write_reflections(folder / "partials.h5", found.partials)
         main = found.reflections.select(found.reflections["lattice"] == 0)
         for name in ("XDS_ASCII.HKL", "shelx.hkl", "integrated.mtz", "integrated.cif", "integrated.refl"):
             write_any(folder / name, found.experiment, main)

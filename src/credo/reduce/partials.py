@@ -12,7 +12,7 @@ from credo.physics.ewald import crossing_speed, scattering_vectors
 from credo.reduce.background import Background, as_counts, mean_background
 from credo.reduce.profiles import SpotProfile
 
-__all__ = ["FreePixels", "Partials", "measure_partials", "rocking_sigma_deg", "visits"]
+__all__ = ["FreePixels", "Partials", "frame_table", "measure_partials", "rocking_sigma_deg", "visits"]
 
 
 @dataclass(frozen=True)
@@ -171,3 +171,22 @@ def _turned(experiment: Experiment, predicted: Reflections, row: np.ndarray, fra
     angle = np.radians(experiment.scan.misset_deg)[frame, 2]
     arm = predicted.xy[row] - np.array(experiment.detector.origin) - experiment.scan.shift_at(predicted["frame"])[row]
     return np.stack([-arm[:, 1] * angle, arm[:, 0] * angle], axis=1)
+
+
+def frame_table(predicted: Reflections, partials: Partials) -> Reflections:
+    """h k l, frame (its middle), intensity and sigma of the first crystal, frame by frame; weak and negative ones too.
+
+    Reflections of less than 3 σ in all are left out: they tell no orientation.
+    """
+    good = np.isfinite(partials.intensity) & (partials.variance > 0) & (partials.coverage > 0.8)
+    if "lattice" in predicted:
+        good &= predicted["lattice"][partials.row] == 0
+    row = partials.row[good]
+    total = np.bincount(row, partials.intensity[good], len(predicted))
+    noise = np.sqrt(np.bincount(row, partials.variance[good], len(predicted)))
+    keep = np.flatnonzero(good)[total[row] > 3 * noise[row]]
+    hkl = predicted.hkl[partials.row[keep]]
+    return Reflections({
+        "h": hkl[:, 0], "k": hkl[:, 1], "l": hkl[:, 2], "frame": partials.frame[keep] + 0.5,
+        "intensity": partials.intensity[keep], "sigma": np.sqrt(partials.variance[keep]),
+    })  # fmt: skip

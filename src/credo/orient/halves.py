@@ -1,0 +1,51 @@
+"""How far to trust a fit: two halves of the reflections fitted apart, and what their difference says of the errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from credo.orient.observations import Observations
+from credo.orient.rocking import RockingFit, fit_rocking
+
+__all__ = ["HalfSets", "half_sets"]
+
+#: Median of χ² with two degrees of freedom.
+_MEDIAN_CHI2 = 2 * np.log(2)
+
+
+@dataclass(frozen=True, eq=False)
+class HalfSets:
+    """``difference`` (f, 2) [rad]: between the halves' zone axes, towards the fit's tangents; ``factor``: by which the
+    fits' own standard uncertainties must be multiplied to explain it; ``error_deg``: the mean error of a frame of the
+    whole fit that follows."""
+
+    difference: np.ndarray
+    factor: float
+    error_deg: float
+
+
+def half_sets(obs: Observations, fit: RockingFit, axis: np.ndarray, start: np.ndarray) -> HalfSets:
+    """Both halves begin at ``start`` (f, 3), as the whole did: neither has seen the other's answer."""
+    first = _half_of(obs.hkl)
+    fits = [fit_rocking(obs.select(part), start, axis, len(fit.profile), iterations=20) for part in (first, ~first)]
+    gap = fits[0].zone - fits[1].zone
+    difference = np.stack([np.einsum("fi,fi->f", gap, t) for t in (fit.first, fit.second)], axis=1)
+    own = fits[0].covariance + fits[1].covariance
+    known = np.isfinite(own[:, 0, 0]) & np.isfinite(fit.covariance[:, 0, 0])
+    if known.sum() < 5:
+        return HalfSets(difference, float("inf"), float("inf"))
+    chi2 = np.einsum("fi,fij,fj->f", difference[known], np.linalg.inv(own[known]), difference[known])
+    factor = float(np.sqrt(np.median(chi2) / _MEDIAN_CHI2))
+    spread = np.sqrt(np.trace(fit.covariance[known], axis1=1, axis2=2)) * factor
+    # the mean length of a vector of two equal normal components is √(π/4) of its rms
+    return HalfSets(difference, factor, float(np.degrees(np.mean(spread)) * np.sqrt(np.pi / 4)))
+
+
+def _half_of(hkl: np.ndarray) -> np.ndarray:
+    """Whether a reflection (n,) is in the first half: by a hash of its index, the same for both Friedel mates."""
+    code = hkl @ np.array([73_856_093, 19_349_663, 83_492_791])
+    code = np.abs(code)
+    code ^= code >> 13
+    return (code * 1_274_126_177 >> 7) % 2 == 0

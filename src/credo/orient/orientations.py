@@ -1,0 +1,132 @@
+"""Orientations of all frames: by either method, their errors by half sets, the smoothed path, the goniometer study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from credo.orient.goniometer import GoniometerStudy, goniometer_study
+from credo.orient.halves import half_sets
+from credo.orient.observations import Observations
+from credo.orient.path import Path, path_of
+from credo.orient.rocking import RockingFit, fit_rocking
+from credo.orient.smooth import Smoothed, smoothed
+from credo.orient.start import start_directions
+from credo.orient.thesis import thesis_method
+
+__all__ = ["OrientSettings", "Orientations", "orient"]
+
+
+class OrientSettings(BaseModel):
+    """How frame orientations are found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["rocking", "thesis"] = Field(
+        default="rocking", description="all frames at once on the rocking curves, or the thesis's frame by frame"
+    )
+    positional_correction: bool = Field(default=True, description="of the method thesis (its Table 6; off: Table 7)")
+    period: int | None = Field(
+        default=None, ge=2, description="frames for each move of the goniometer, in stepwise data with fine beam tilts"
+    )
+    seed: int = Field(default=0, ge=0, description="of the thesis's simulated annealing")
+
+
+@dataclass(frozen=True, eq=False)
+class Orientations:
+    """``zone`` (f, 3): unit vectors [HKL] in crystal axes, NaN where a frame shows too little; ``covariance``
+    (f, 2, 2) [rad²] along the path and across it, calibrated by half sets, infinite where unknown; ``fom``: eq. 16
+    averaged over frames [Å⁻²]; ``error_deg``: mean error of a frame that half sets foretell, NaN without them."""
+
+    method: str
+    zone: np.ndarray
+    covariance: np.ndarray
+    path: Path
+    fom: float
+    error_deg: float
+    study: GoniometerStudy
+    fit: RockingFit | None = None
+    smooth: Smoothed | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def orient(
+    obs: Observations, settings: OrientSettings | None = None, readout_deg: np.ndarray | None = None
+) -> Orientations:
+    """Zone axes of all frames, nothing given but the observations. ``readout_deg`` (f,): what the microscope said."""
+    settings = settings or OrientSettings()
+    if settings.method == "thesis":
+        return _by_thesis(obs, settings, readout_deg)
+    start = start_directions(obs)
+    fit = fit_rocking(obs, start.zone, start.axis)
+    halves = half_sets(obs, fit, start.axis, start.zone)
+    covariance = fit.covariance * halves.factor**2
+    path = path_of(fit.zone, obs.angle_deg)
+    variance = np.degrees(1) ** 2 * np.einsum("fii->fi", covariance)
+    breaks = _breaks(obs.angle_deg, settings.period)
+    return Orientations(
+        "rocking", fit.zone, covariance, path, _fom(obs, fit.zone), halves.error_deg,
+        goniometer_study(path, variance, settings.period, readout_deg), fit, smoothed(path, variance, breaks),
+        _warnings(fit, start.hemisphere, start.strays, halves.factor),
+    )  # fmt: skip
+
+
+def _by_thesis(obs: Observations, settings: OrientSettings, readout_deg: np.ndarray | None) -> Orientations:
+    found = thesis_method(obs, settings.positional_correction, seed=settings.seed)
+    known = np.isfinite(found.zone[:, 0])
+    # the path is drawn through frames without an answer
+    zone = found.zone.copy()
+    for k in range(3):
+        zone[~known, k] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), found.zone[known, k])
+    zone /= np.linalg.norm(zone, axis=1, keepdims=True)
+    path = path_of(zone, obs.angle_deg)
+    covariance = np.full((len(zone), 2, 2), np.inf)
+    study = goniometer_study(path, np.zeros((len(zone), 2)), settings.period, readout_deg)
+    n = int((~known).sum())
+    warnings = (f"{n} frames show too few reflections and have no orientation",) if n else ()
+    return Orientations(
+        "thesis", found.zone, covariance, path, float(np.nanmean(found.fom)), float("nan"), study, warnings=warnings
+    )
+
+
+def _fom(obs: Observations, zone: np.ndarray) -> float:
+    """Eq. 16 with uncorrected positions, over all frames."""
+    gap = np.linalg.norm(obs.points - obs.radius * zone[obs.frame], axis=1) - obs.radius
+    count = np.maximum(np.bincount(obs.frame, minlength=obs.n_frames), 1)
+    return float(np.mean(np.bincount(obs.frame, gap**2, obs.n_frames) / count))
+
+
+def _breaks(angle_deg: np.ndarray, period: int | None) -> np.ndarray:
+    """Frames before which the stage moved: every ``period``, or where the nominal angle jumps."""
+    if period is not None:
+        return np.arange(period, len(angle_deg), period)
+    step = np.abs(np.diff(angle_deg))
+    return np.flatnonzero(step > 3 * np.median(step)) + 1
+
+
+def _warnings(fit: RockingFit, hemisphere: float, strays: np.ndarray, factor: float) -> tuple[str, ...]:
+    out = []
+    if hemisphere < 1.3:
+        out.append(
+            f"the opposite directions fit nearly as well ({hemisphere:.2f} times the misfit): the hand of the indices "
+            "is not certain"
+        )
+    if fit.foreign > 0.05:
+        out.append(
+            f"{100 * fit.foreign:.0f} % of the reflections do not cross the sphere where the others do: wrong indices, "
+            "a wrong cell, or a second crystal"
+        )
+    unknown = int(np.isinf(fit.covariance[:, 0, 0]).sum())
+    if unknown:
+        out.append(f"{unknown} frames show fewer than three reflections: their orientation is that of their neighbours")
+    if factor > 2:
+        out.append(
+            f"half sets differ {factor:.1f} times as much as counting statistics explain: multiple scattering or a "
+            "bent crystal; errors are given accordingly"
+        )
+    if strays.any():
+        out.append(f"{int(strays.sum())} frames were found far off the path and were begun again on it")
+    return tuple(out)

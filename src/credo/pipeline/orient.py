@@ -1,0 +1,137 @@
+"""``credo orient``: the orientation of every frame with its uncertainty, the rotation axis, the goniometer study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from credo.io.project import write_experiment
+from credo.io.text import write_text
+from credo.kernels.rotation import rotation_from_vector, rotation_matrix
+from credo.model import Experiment
+from credo.orient.orientations import Orientations, orient
+from credo.orient.path import along_path
+from credo.physics.truth import Truth, read_truth
+from credo.pipeline.compare import match_lattice, primitive_vectors
+from credo.pipeline.orient_input import OrientFileSettings, OrientInput, read_observations
+from credo.pipeline.output import Output, fingerprint, run_command
+from credo.pipeline.page.orientations import orientations_page
+
+__all__ = ["orient_file"]
+
+_HEAD = "frame,nominal_deg,zone_x,zone_y,zone_z,u,v,w,along_deg,across_deg,esd_along_deg,esd_across_deg,smooth_x,smooth_y,smooth_z\n"  # noqa: E501
+
+
+def orient_file(
+    path: Path,
+    out: Path,
+    settings: OrientFileSettings | None = None,
+    truth: Path | None = None,
+    force: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """``credo orient``: orientations.csv, report.html and report.json; of processed data also experiment.json with the
+    frames turned as found. ``truth``: of a simulated series, to tell the error."""
+    path, settings = Path(path), settings or OrientFileSettings()
+    inputs = [p for p in (path, settings.angles, truth) if p is not None]
+    output = Output(out, "orient", fingerprint([p for p in inputs if p.exists()], settings), inputs)
+    say = progress or (lambda _: None)
+
+    def work(folder: Path) -> dict[str, Any]:
+        say("reading")
+        given = read_observations(path, settings)
+        say("orientations")
+        found = orient(given.observations, settings, given.readout_deg)
+        numbers = _numbers(found, given)
+        if truth is not None:
+            numbers |= _errors(found, given, read_truth(truth))
+        write_text(folder / "orientations.csv", _table(found, given))
+        if given.experiment is not None and np.isfinite(found.zone).all():
+            write_experiment(folder / "experiment.json", turned(given.experiment, found.zone))
+        write_text(folder / "report.html", orientations_page(found, given.observations, numbers, path.stem))
+        return numbers
+
+    return run_command(output, work, force)
+
+
+def _numbers(found: Orientations, given: OrientInput) -> dict[str, Any]:
+    study = found.study
+    axis = np.linalg.solve(given.observations.cell.O, found.path.axis)
+    numbers: dict[str, Any] = {
+        "method": found.method, "n_frames": len(found.zone), "n_reflections": len(given.observations.frame),
+        "fom": found.fom, "axis": np.round(found.path.axis, 8).tolist(),
+        "axis_uvw": np.round(axis / np.abs(axis).max(), 6).tolist(), "mean_step_deg": study.step,
+        "step_esd_deg": study.step_esd, "out_of_plane_amplitude_deg": study.wobble_amplitude,
+        "half_set_error_deg": None if np.isnan(found.error_deg) else found.error_deg, "goniometer": study.numbers(),
+        "warnings": list(found.warnings),
+    }  # fmt: skip
+    if found.fit is not None:
+        numbers |= {
+            "foreign_fraction": found.fit.foreign, "model_error": list(found.fit.kappa),
+            "iterations": found.fit.iterations,
+        }  # fmt: skip
+    if found.smooth is not None:
+        numbers["jitter_deg"] = list(found.smooth.jitter_deg)
+    return numbers
+
+
+def _table(found: Orientations, given: OrientInput) -> str:
+    """One row a frame; ``u v w``: the zone axis in direct-lattice units, its largest index 1."""
+    obs = given.observations
+    along, across = along_path(found.path)
+    esd = np.degrees(np.sqrt(np.einsum("fii->fi", found.covariance)))
+    uvw = found.zone @ np.linalg.inv(obs.cell.O).T
+    uvw = uvw / np.abs(uvw).max(axis=1, keepdims=True)
+    smooth = found.smooth.zone if found.smooth is not None else np.full_like(found.zone, np.nan)
+    numbers = given.experiment.scan.numbers if given.experiment is not None else np.arange(obs.n_frames)
+    rows = np.column_stack([obs.angle_deg, found.zone, uvw, along, across, esd, smooth])
+    lines = (f"{n}," + ",".join(_value(v) for v in row) + "\n" for n, row in zip(numbers.tolist(), rows.tolist()))
+    return _HEAD + "".join(lines)
+
+
+def _value(v: float) -> str:
+    return f"{v:.8g}" if np.isfinite(v) else ""
+
+
+def turned(experiment: Experiment, zone: np.ndarray) -> Experiment:
+    """The experiment with ``Scan.misset_deg`` such that every frame's middle has this zone axis; what the frames had of
+    a turn about the beam, which zone axes do not tell, stays."""
+    scan = experiment.scan
+    rotation = rotation_matrix(experiment.goniometer.axis, np.radians(scan.mid_deg)) @ experiment.crystal.orientation
+    # the centre of the sphere lies at −z: M R U zone = −z
+    v = np.einsum("fij,fj->fi", rotation, zone)
+    cross = np.stack([-v[:, 1], v[:, 0], np.zeros(len(v))], axis=1)
+    sine = np.linalg.norm(cross, axis=1, keepdims=True)
+    angle = np.arctan2(sine, -v[:, 2:])
+    misset = np.degrees(cross / np.maximum(sine, 1e-300) * angle)
+    if scan.misset_deg is not None:
+        misset[:, 2] = scan.misset_deg[:, 2]
+    return experiment.replace(scan=scan.replace(misset_deg=misset))
+
+
+def _errors(found: Orientations, given: OrientInput, truth: Truth) -> dict[str, Any]:
+    """Angle between found and true zone axes, whatever equivalent setting the indices have."""
+    true = truth.experiment
+    scan, crystal = true.scan, true.crystal
+    turns = rotation_matrix(true.goniometer.axis, np.radians(scan.mid_deg))
+    if scan.misset_deg is not None:
+        turns = rotation_from_vector(np.radians(scan.misset_deg)) @ turns
+    zone = -np.einsum("fij,i->fj", turns @ crystal.orientation, np.array([0.0, 0.0, 1.0]))
+    if given.experiment is not None:
+        rows = np.searchsorted(scan.numbers, given.experiment.scan.numbers)
+        zone = zone[np.clip(rows, 0, len(zone) - 1)]
+        match = match_lattice(given.experiment.crystal, crystal)
+        own, other = (primitive_vectors(c) for c in (given.experiment.crystal, crystal))
+        own, other = given.experiment.crystal.orientation.T @ own, crystal.orientation.T @ other
+        u, _, vt = np.linalg.svd(other @ match.transform @ np.linalg.inv(own))
+        zone = zone @ (u @ vt)
+    both = min(len(zone), len(found.zone))
+    a, b = found.zone[:both], zone[:both]
+    error = np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("fi,fi->f", a, b)))
+    return {
+        "mean_error_deg": float(np.nanmean(error)), "median_error_deg": float(np.nanmedian(error)),
+        "max_error_deg": float(np.nanmax(error)),
+    }  # fmt: skip
