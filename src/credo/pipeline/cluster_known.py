@@ -11,10 +11,11 @@ import numpy as np
 
 from credo.io.cif import cell_of_block, parse, space_group_of_block
 from credo.io.merged import cell_or_none, without_geometry
+from credo.io.project import read_reflections
 from credo.io.reflection_files import read_any
 from credo.merge.double_indexing import judge, points_of
 from credo.merge.known_phases import Identification, KnownPhase, identify
-from credo.model import CredoError, UnreadableInput
+from credo.model import CredoError, Experiment, Reflections, UnreadableInput
 from credo.pipeline.cluster_input import Member, badly_known
 
 __all__ = ["identified", "known_phases"]
@@ -97,11 +98,7 @@ def _entry(found: Identification, i: int, member: Member, phases: Sequence[Known
 def _by_spots(member: Member, phases: Sequence[KnownPhase]) -> dict[str, Any]:
     """The verdict of the spots, where there are any with a geometry."""
     try:
-        experiment, spots = member.experiment, member.table
-        beside = Path(member.name).with_name("SPOT.XDS")
-        if not {"x", "y", "phi", "frame"} <= set(spots) and beside.is_file():
-            read, spots = read_any(beside)
-            experiment = read or experiment
+        experiment, spots = _found_spots(member)
         if not {"x", "y", "phi", "frame", "intensity"} <= set(spots) or "angles" not in experiment.known:
             return {}
         verdict = judge(points_of(experiment, spots), phases)
@@ -115,3 +112,14 @@ def _by_spots(member: Member, phases: Sequence[KnownPhase]) -> dict[str, Any]:
         "reason": f"the cell left it open; log-likelihood of the spots over chance [nat]: {scores}",
         **({"reindex": None} if best == len(phases) else {}),
     }  # fmt: skip
+
+
+def _found_spots(member: Member) -> tuple[Experiment, Reflections]:
+    """All spots that were found, indexed or not; where they were not kept, the integrated reflections."""
+    folder = Path(member.name).parent
+    if Path(member.name).name == "experiment.json" and (folder / "spots.h5").is_file():
+        return member.experiment, read_reflections(folder / "spots.h5")
+    if Path(member.name).is_file() and (folder / "SPOT.XDS").is_file():
+        read, spots = read_any(folder / "SPOT.XDS")
+        return read or member.experiment, spots
+    return member.experiment, member.table
