@@ -113,23 +113,44 @@ def _row(s: Any, by_crystals: float) -> tuple[str, ...]:
 
 
 def _datasets(p: Merged, key: str, title: str) -> str:
-    head = ("data set", "in the merge", "why", "posterior", "observations", "common", "CC", "R", "weight", "scale",
-            "B [Å²]", "ΔCC½")  # fmt: skip
+    head = ("data set", "in the merge", "posterior", "observations", "common", "CC", "R", "weight", "scale", "B [Å²]",
+            "ΔCC½", "why")  # fmt: skip
+    found = dataset_rows(p)
+    names = _short([r["dataset"] for r in found] + [x.name for x in p.refused])
     rows = [
         (
-            r["dataset"], "yes" if r["kept"] else "no", r["reason"], short(r["posterior"]), str(r["observations"]),
-            str(r["common"]), fixed(r["cc"], 3), fixed(r["r_merge"], 3), fixed(r["weight"]), fixed(r["scale"]),
-            fixed(r["b"]), fixed(r["delta_cc_half"], 4),
+            name, "yes" if r["kept"] else "no", short(r["posterior"]), str(r["observations"]), str(r["common"]),
+            fixed(r["cc"], 3), fixed(r["r_merge"], 3), fixed(r["weight"]), fixed(r["scale"]), fixed(r["b"]),
+            fixed(r["delta_cc_half"], 4), r["reason"],
         )
-        for r in dataset_rows(p)
+        for name, r in zip(names, found)
     ]  # fmt: skip
-    rows += [(x.name, "no", x.reason, *["–"] * 9) for x in p.refused]
+    rows += [(name, "no", *["–"] * 9, x.reason) for name, x in zip(names[len(found) :], p.refused)]
     note = (
         "Each set is judged by the means of the others. The posterior is that it is of this phase; the weight is how "
         "much its observations count beside those of a typical set; R is Σ|I − Ī|/ΣI of its observations; ΔCC½ is what "
         "CC½ loses without it."
     )
-    return section(key, title, table(f"datasets-{p.name}", "Data sets", head, rows), note=note)
+    r = np.array([np.nan if x["r_merge"] is None else x["r_merge"] for x in found])
+    chart = Chart((0, len(r) + 1), (0, float(min(1.1 * np.nanmax(np.append(r, 0.1)), 2))), "data set", "R", (980, 200))
+    at = np.arange(1, len(r) + 1)
+    chart.bars(at - 0.4, at + 0.4, r, "c1")
+    picture = figure(
+        f"r-sets-{p.name}", chart.svg("R of each data set", ""), "R of each data set, in the table's order"
+    )
+    return section(
+        key, title, picture, table(f"datasets-{p.name}", "Data sets", head, rows), note=note
+    )  # fmt: skip
+
+
+def _short(names: list[str]) -> list[str]:
+    """Names without the folders that all have, and without the file that all are."""
+    parts = [n.replace("\\", "/").split("/") for n in names]
+    while len(names) > 1 and all(len(x) > 1 for x in parts) and len({x[0] for x in parts}) == 1:
+        parts = [x[1:] for x in parts]
+    while len(names) > 1 and all(len(x) > 1 for x in parts) and len({x[-1] for x in parts}) == 1:
+        parts = [x[:-1] for x in parts]
+    return ["/".join(x) for x in parts]
 
 
 def _scales(p: Merged, key: str, title: str) -> str:
@@ -168,15 +189,15 @@ def _sphere(p: Merged, key: str, title: str) -> str:
         for (x, y), s in zip(xy, share)
         if np.isfinite(s)
     )
-    axes = ""
+    axes, halo = "", 'style="paint-order:stroke;stroke:var(--paper);stroke-width:4px"'
     for name, a in zip(("a*", "b*", "c*"), p.cell.B.T):
         a = a / np.linalg.norm(a)
         a = a if a[2] >= -1e-9 else -a
-        f = 100 / np.sqrt(1 + a[2])
-        axes += f'<text x="{a[0] * f:.1f}" y="{-a[1] * f + 4:.1f}" text-anchor="middle">{name}</text>'
+        f = 112 / np.sqrt(1 + a[2])
+        axes += f'<text x="{a[0] * f:.1f}" y="{-a[1] * f + 4:.1f}" text-anchor="middle" {halo}>{name}</text>'
     low = np.nanmin(share) if np.isfinite(share).any() else float("nan")
     svg = (
-        '<svg class="chart" viewBox="-115 -115 230 230" style="max-width:26rem" role="img" '
+        '<svg class="chart" viewBox="-125 -125 250 250" style="max-width:26rem" role="img" '
         'aria-label="Completeness by direction"><title>Completeness by direction</title>'
         f'<circle r="103" class="frame" fill="none"/>{marks}{axes}</svg>'
     )
