@@ -155,7 +155,7 @@ def scaling(seeds: range) -> None:
             print(f"  {name:30s} {interval(values)}  ({len(values)} of {len(seeds)} seeds)")
         print(f"  χ² of credo's merged intensities about the truth, {len(chi)} bins of intensity and resolution: "
               f"{min(chi):.2f} to {max(chi):.2f}, {np.mean((np.array(chi) > 0.8) & (np.array(chi) < 1.25)):.0%} within "
-              "0.8-1.25")  # fmt: skip
+              "0.8-1.25", flush=True)  # fmt: skip
 
 
 def members(seeds: range) -> None:
@@ -169,7 +169,7 @@ def members(seeds: range) -> None:
             kept, lost = kept + sum(bad), lost + good.count(False)
             right.append(r1(s.hkl, s.intensity, scene))
         print(f"{junk} of 30 sets of other structures: {kept} of {junk * len(seeds)} kept, {lost} of "
-              f"{(30 - junk) * len(seeds)} good ones lost, R1 {interval(right)}")  # fmt: skip
+              f"{(30 - junk) * len(seeds)} good ones lost, R1 {interval(right)}", flush=True)  # fmt: skip
 
 
 def symmetry(seeds: range) -> None:
@@ -179,6 +179,8 @@ def symmetry(seeds: range) -> None:
         for k in (0, 1):
             for symbol in GROUPS:
                 rows[seed, k, symbol] = _symmetry_of(symbol, 2 * seed + k)
+        mine = np.mean([v for (s, _, _), v in rows.items() if s == seed], axis=0)
+        print(f"seed {seed}: Laue {mine[0]:.3f}, first {mine[1]:.3f}, in three {mine[2]:.3f}", flush=True)
     per_seed = np.array([np.mean([v for (s, _, _), v in rows.items() if s == seed], axis=0) for seed in seeds])
     for name, column in zip(("Laue group right", "space group first", "in the first three"), per_seed.T):
         print(f"{name}, {2 * len(GROUPS)} crystals a seed: {interval(column)}, worst seed {column.min():.3f}")
@@ -223,7 +225,7 @@ def setting(seeds: range) -> None:
             both = [r1(on_axes(m.table, p).hkl, m.table["intensity"], scene) for p in (np.eye(3), swap)]
             r.append(min(both))
         print(f"4/m, 40 wedges of {width:g}°, half of them exchanged: Laue group right in {laue} of {len(seeds)}, "
-              f"R1 {interval(r)}")  # fmt: skip
+              f"R1 {interval(r)}", flush=True)  # fmt: skip
 
 
 def speed(n: int = 300) -> None:
