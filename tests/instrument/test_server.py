@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import socket
 import struct
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -535,3 +537,50 @@ def test_the_legacy_server_logs_commands(tmp_path):
     assert (line["event"], line["caller"], line["args"]) == ("set", "wang", {"name": "brightness", "value": 7})
     with pytest.raises(ValueError, match="token"):
         LegacyServer({"host": "0.0.0.0", "port": 0})
+
+
+def old_python():
+    """An interpreter older than ours, if there is one: ``CREDO_OLD_PYTHON``, else the oldest of pyenv's."""
+    if named := os.environ.get("CREDO_OLD_PYTHON"):
+        return named
+    found = (Path.home() / ".pyenv" / "versions").glob("3.*/bin/python")
+    ages = {tuple(map(int, p.parts[-3].split(".")[:2])): p for p in found if p.parts[-3].replace(".", "").isdigit()}
+    return str(ages[min(ages)]) if ages and min(ages) < (3, 9) else None
+
+
+@pytest.mark.skipif(old_python() is None, reason="no interpreter before 3.9: the old PC's server ran on this one only")
+def test_the_legacy_server_on_an_old_interpreter(tmp_path):
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"port": 0, "log": str(tmp_path / "log.jsonl"), "token": TOKEN}))
+    command = [str(old_python()), str(Path(legacy_server.__file__)), str(settings)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert line.startswith("credo legacy server at 127.0.0.1:"), line
+            address = ("127.0.0.1", int(line.rsplit(":", 1)[1]))
+            with Client(address, TOKEN.encode()) as client, Client(address, TOKEN.encode()) as reader:
+                client.control()
+                assert client.call("move", target={"a": 3.0})[3] == 3.0
+                with pytest.raises(Refused):
+                    client.call("move", target={"a": 31.0})
+                client.call("unblank")
+                wrong = []
+                names = (("brightness", client), ("beamshift", reader))
+                threads = [
+                    threading.Thread(
+                        target=lambda n=n, c=c: wrong.extend(
+                            k for k in range(500) if list(c.call("get", names=[n])) != [n]
+                        )
+                    )
+                    for n, c in names
+                ]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert wrong == []
+                die(client)
+                assert eventually(lambda: reader.call("status")["blanked"])
+        finally:
+            process.terminate()
