@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from credo.io.cif import cell_of_block, parse, space_group_of_block
 from credo.io.merged import cell_or_none, without_geometry
 from credo.io.project import read_reflections
 from credo.io.reflection_files import read_any
-from credo.merge.double_indexing import judge, points_of
+from credo.merge.double_indexing import CHANCE, judge, points_of
 from credo.merge.known_phases import Identification, KnownPhase, identify
 from credo.model import CredoError, Experiment, Reflections, UnreadableInput
+from credo.physics.symmetry import primitive_basis
 from credo.pipeline.cluster_input import Member, badly_known
+from credo.reduce.lattice import likelihood
 
 __all__ = ["identified", "known_phases"]
 
@@ -91,25 +94,33 @@ def _entry(found: Identification, i: int, member: Member, phases: Sequence[Known
         "reindex": found.reindex[i] if best < len(phases) else None, "reason": reason,
     }  # fmt: skip
     if len(phases) > 1 and p.max() < _SETTLED:
-        entry |= _by_spots(member, phases)
+        entry |= _by_spots(member, phases, p)
     return entry
 
 
-def _by_spots(member: Member, phases: Sequence[KnownPhase]) -> dict[str, Any]:
-    """The verdict of the spots, where there are any with a geometry."""
+def _by_spots(member: Member, phases: Sequence[KnownPhase], by_cell: np.ndarray) -> dict[str, Any]:
+    """The verdict of the spots, where there are any with a geometry, on top of that of the cell (k + 1,).
+
+    What speaks for none of the phases is the set's own lattice, which has six constants more to fit.
+    """
     try:
         experiment, spots = _found_spots(member)
         if not {"x", "y", "phi", "frame", "intensity"} <= set(spots) or "angles" not in experiment.known:
             return {}
-        verdict = judge(points_of(experiment, spots), phases)
+        points = points_of(experiment, spots)
+        found = judge(points, phases).candidates
     except CredoError:
         return {}
+    crystal = member.crystal
+    own = likelihood(points, crystal.UB @ np.linalg.inv(primitive_basis(crystal.centring)).T)
+    scores = np.array([*(c.score for c in found), max(own.score - 3 * np.log(len(points)), CHANCE)])
+    probability = softmax(scores + np.log(np.maximum(by_cell, 1e-12)))
     names = [*(p.name for p in phases), "unknown"]
-    best = int(np.argmax(verdict.probability))
-    scores = ", ".join(f"{c.name} {c.score:.0f}" for c in verdict.candidates)
+    best = int(np.argmax(probability))
+    told = ", ".join([*(f"{c.name} {c.score:.0f}" for c in found), f"as indexed {own.score:.0f}"])
     return {
-        "phase": names[best], "probability": dict(zip(names, verdict.probability.tolist())),
-        "reason": f"the cell left it open; log-likelihood of the spots over chance [nat]: {scores}",
+        "phase": names[best], "probability": dict(zip(names, probability.tolist())),
+        "reason": f"the cell left it open; log-likelihood of the spots over chance [nat]: {told}",
         **({"reindex": None} if best == len(phases) else {}),
     }  # fmt: skip
 
