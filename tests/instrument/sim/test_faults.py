@@ -1,5 +1,7 @@
 """What a test breaks is broken, and tells no more than a real instrument would."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from tests.instrument.sim.conftest import bring, diffraction, isolated, make
@@ -51,3 +53,14 @@ def test_a_loose_crystal_falls_off():
         shares.append(ident in scope.diary[-1].share)
     assert shares[0] and not shares[-1]
     assert np.argmin(shares) > 0 and 0.3 < scope.specimen.fluence[ident] < 4.0
+
+
+def test_a_halt_does_not_wait_for_a_frame_that_is_being_rendered():
+    scope = make()
+    scope.blanker.blank(False)
+    scope.stage.start({"a": 60.0})
+    scope.clock.sleep(1.0)
+    with ThreadPoolExecutor(1) as pool, scope._lock:  # as a camera's thread holds it while it renders
+        pool.submit(scope.halt).result(timeout=10)
+    assert scope.blanker.is_blanked() and scope.stage.state() == "ready"
+    assert 0 < scope.stage.position().a < 60

@@ -107,7 +107,7 @@ class SimulatedMicroscope:
 
     def halt(self) -> None:
         self._stage.stop()
-        self._blanker.blank(True)
+        self._blanker.cut()
 
     def close(self) -> None:
         self._blanker.blank(True)
@@ -208,6 +208,10 @@ class _Blanker:
     def blank(self, on: bool) -> None:
         self._before()
         self._on = bool(on)
+
+    def cut(self) -> None:
+        """At once, whatever else is going on; the dose since the last booking is not booked."""
+        self._on = True
 
 
 class _ScreenSwitch:
