@@ -59,7 +59,7 @@ def _panel(n: int, x_label: str, y_label: str, series: dict, x: tuple, y: tuple)
         out.append(f'<text x="{at_x(10.0**decade):.0f}" y="{_H - 20}" text-anchor="middle">{10.0**decade:g}</text>')
     for decade in range(int(np.ceil(np.log10(y[0]))), int(np.log10(y[1])) + 1):
         out.append(f'<text x="{n * _W + _LEFT - 3}" y="{at_y(10.0**decade) + 3:.0f}" text-anchor="end">')
-        out.append(f"{10.0**decade:g}</text>")
+        out.append(f"{10.0**decade:g}</text>" if decade > -2 else f"1e{decade}</text>")
     for k, (a, b) in series.items():
         b = np.asarray(b, dtype=float)
         points = " ".join(f"{u:.1f},{v:.1f}" for u, v in zip(at_x(a), at_y(b)))
