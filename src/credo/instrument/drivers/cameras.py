@@ -12,7 +12,11 @@ from credo.instrument.protocols import Camera
 
 __all__ = ["CAMERAS", "open_cameras"]
 
-CAMERAS = {"merlin": "credo.instrument.drivers.merlin:open_camera"}
+CAMERAS = {
+    "merlin": "credo.instrument.drivers.merlin:open_camera",
+    "serval": "credo.instrument.drivers.serval:open_camera",
+    "gatan": "credo.instrument.drivers.gatan:open_camera",
+}
 
 
 def open_cameras(tables: Sequence[Mapping[str, Any]], clock: Clock) -> dict[str, Camera]:
