@@ -162,14 +162,14 @@ def peer(python: Path) -> None:
     small = read_model(SAMPLES / "andradite.cif")
     ub = Rotation.random(random_state=1).as_matrix() @ small.cell.B
     problem = {
-        "direct": np.linalg.inv(ub).tolist(), "kilovolts": 200, "d_min": 0.7, "s_max": 0.02,
+        "direct": np.linalg.inv(ub).tolist(), "kilovolts": 200, "d_min": 1.0, "s_max": 0.03,
         "thickness": [300.0, 600.0, 1000.0], "atoms": _p1(small),
     }  # fmt: skip
     theirs = _abtem(python, problem)
-    potential = scattering_potential(small, 200, 0.7)
-    diffract(potential, ub, np.array(problem["thickness"]), 0.02)
+    potential = scattering_potential(small, 200, 1.0)
+    diffract(potential, ub, np.array(problem["thickness"]), 0.03)
     start = time.process_time()
-    pattern = diffract(potential, ub, np.array(problem["thickness"]), 0.02)
+    pattern = diffract(potential, ub, np.array(problem["thickness"]), 0.03)
     seconds = time.process_time() - start
     at = dict(zip(map(tuple, theirs["hkl"]), np.array(theirs["intensity_metric"]).T))
     both = [n for n, h in enumerate(pattern.hkl.tolist()) if any(h) and tuple(h) in at]
