@@ -101,7 +101,7 @@ class _Work:
             assert slope is not None
             j = (slope * w[None, :, None]).reshape(len(c), -1)
             normal = (j.conj().T @ j).real
-            normal[np.diag_indices(len(normal))] += 0.05 * np.median(np.diag(normal)) + 1e-12
+            normal[np.diag_indices(len(normal))] += 0.05 * np.mean(np.diag(normal)) + 1e-12
             step = np.linalg.solve(normal, (j.conj().T @ (self._target - c @ w)).real).reshape(-1, 3)
             step = np.clip(step, -0.2 / lengths, 0.2 / lengths)
             xyz = np.array([self.snapped(x) for x in xyz + step])
