@@ -107,3 +107,8 @@ def test_symmetry_of_a_lattice(cell, centring, order, free):
     group = lattice_group(reduce_lattice(Cell(*cell), centring).metric, 0.01)
     assert (len(group), free_constants(group)) == (order, free)
     assert all(order % len(g) == 0 and free_constants(g) >= free for g in subgroups(group))
+
+
+def test_cells_that_were_imposed_are_all_alike():
+    found = cluster_cells([Cell(6.5, 7.6, 8.9, 95, 102, 107)] * 12)
+    assert found.labels.tolist() == [1] * 12 and len(found.clusters) == 1

@@ -256,6 +256,9 @@ def _starts(rows: Rows, single: Mixture, rng: np.random.Generator) -> list[np.nd
     found = []
     for axis in axes[:3]:
         up = clean @ axis > np.median(clean @ axis)
+        if not up.any():
+            # cells that are all alike have no sides
+            continue
         sides = [
             np.linalg.solve(precision[s].sum(axis=0), np.einsum("rij,rj->i", precision[s], v[s])) for s in (up, ~up)
         ]

@@ -13,6 +13,7 @@ from credo.pipeline.cluster_input import Member
 from credo.pipeline.cluster_output import dataset_rows
 from credo.pipeline.page.chart import Chart, ticks
 from credo.pipeline.page.document import Part, document
+from credo.pipeline.page.intensities import intensities_section
 from credo.pipeline.page.markup import esc, figure, key_values, section, table
 from credo.pipeline.page.numbers import counted, fixed, percent, with_esd
 
@@ -36,6 +37,7 @@ def clustering_page(members: Sequence[Member], numbers: dict[str, Any], source: 
     parts = [
         Part("clusters", "Clusters", _clusters(numbers)), Part("known", "Known phases", _known(numbers)),
         Part("cells", "Cells", _histograms(members, numbers)), Part("tree", "Tree", _tree(numbers)),
+        Part("intensities", "Intensities", intensities_section(numbers)),
         Part("sets", "Data sets", _sets(members, numbers)), Part("rejected", "Not read", _rejected(numbers)),
     ]  # fmt: skip
     warnings = [w for p in numbers["clusters"] for w in p.get("warnings", [])]
