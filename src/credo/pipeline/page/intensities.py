@@ -36,7 +36,7 @@ def _colour(label: int) -> str:
 def _figures(k: int, part: dict[str, Any]) -> str:
     labels = np.array([v["label"] for v in part["intensity_verdicts"]], dtype=int)
     charts = _points(k, part, labels) + _tree(k, part, labels) + _evidence(k, part)
-    return f"<h3>Cluster {k}</h3>{_phases(k, part, labels)}{charts}"
+    return f'<h3>Cluster {k}</h3>{_phases(k, part, labels)}<div class="small-charts">{charts}</div>'
 
 
 def _phases(k: int, part: dict[str, Any], labels: np.ndarray) -> str:
@@ -85,7 +85,7 @@ def _tree(k: int, part: dict[str, Any], labels: np.ndarray) -> str:
         x[node], h[node], of[node] = (x[a] + x[b]) / 2, height, of[a] if of[a] == of[b] else 0
         fork = [(x[a], h[a]), (x[a], height), (x[b], height), (x[b], h[b]), (np.nan, np.nan)]
         lines.setdefault(_colour(int(of[node])), []).append(np.array(fork))
-    chart = Chart((-0.5, n - 0.5), (0, 1.05 * max(float(h.max()), 0.1)), "", "1 − cos", (480, 270), x_ticks=[])
+    chart = Chart((-0.5, n - 0.5), (0, 1.05 * max(float(h.max()), 0.1)), "", "1 − cos", (360, 330), x_ticks=[])
     for kind, forks in lines.items():
         points = np.concatenate(forks)
         chart.line(points[:, 0], points[:, 1], kind, more="thin")
@@ -101,7 +101,7 @@ def _evidence(k: int, part: dict[str, Any]) -> str:
     last = slice(max(0, len(groups) - 25), None)
     across = float(groups[last].min()) - 0.5, float(groups[last].max()) + 0.5
     up = min(0.0, float(gain[last].min())), 1.05 * float(gain.max())
-    chart = Chart(across, up, "groups", "log evidence", (360, 270))
+    chart = Chart(across, up, "groups", "log evidence", (360, 330))
     chart.line(groups[last], gain[last]).dots(groups[last], gain[last])
     words = f"Log evidence as groups are joined, to {groups[-1]:.0f} with {gain[-1]:.0f}"
     caption = f"Joined until the evidence would fall: {esc(f'{groups[-1]:.0f}')} groups, single sets among them"
