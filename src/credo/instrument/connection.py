@@ -23,6 +23,7 @@ __all__ = ["Connection"]
 _GREETING_S = 5.0
 _SEND_S = 10
 _BACKLOG = 256
+_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", None)  # Windows has none
 REQUEST_LIMIT = wire.HEADER_LIMIT // 16
 
 
@@ -91,10 +92,7 @@ class Connection:
         if self.closed or not self._sending.acquire(blocking=False):
             return self.closed
         try:
-            if not select.select([], [self.raw], [], 0)[1]:
-                return False
-            wire.send(self.raw, header)
-            return True
+            return self._put(wire.packed(header))
         except (ValueError, TypeError) as error:  # not finite, or no JSON: nothing was sent
             wire.send(self.raw, {"id": header.get("id"), "error": _described(error)})
             return True
@@ -103,6 +101,20 @@ class Connection:
             return True
         finally:
             self._sending.release()
+
+    def _put(self, data: bytes) -> bool:
+        """Into the system's buffer if it has room; a client that has read nothing for megabytes is dropped."""
+        if _DONT_WAIT is None:
+            if not select.select([], [self.raw], [], 0)[1]:
+                return False
+            self.raw.sendall(data)
+            return True
+        try:
+            if self.raw.send(data, _DONT_WAIT) < len(data):
+                self.close()
+        except BlockingIOError:
+            return False
+        return True
 
     def _post_later(self, header: dict[str, Any], blob: Any) -> None:
         if self.closed:

@@ -29,7 +29,7 @@ import numpy as np
 from credo.instrument.errors import WireError
 from credo.instrument.protocols import Frame
 
-__all__ = ["HEADER_LIMIT", "VERSION", "Reader", "frame_header", "frame_of", "mac", "patience", "send", "tune"]
+__all__ = ["HEADER_LIMIT", "VERSION", "Reader", "frame_header", "frame_of", "mac", "packed", "patience", "send", "tune"]
 
 VERSION = 1
 HEADER_LIMIT = 1 << 20  # bytes; a request may have a sixteenth
@@ -45,6 +45,12 @@ def tune(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         connection.setsockopt(socket.SOL_SOCKET, option, 1 << 22)
+
+
+def packed(header: dict[str, Any]) -> bytes:
+    """A frame without a blob."""
+    head = _encode(header).encode()
+    return _SIZES.pack(len(head), 0) + head
 
 
 def send(connection: socket.socket, header: dict[str, Any], blob: Any = None) -> None:
