@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from credo.model import Atom, Structure
+from credo.model import Atom, CannotDo, Structure
 from credo.physics.symmetry import Operations
 from credo.solve.frameworks_net import Net
 from credo.solve.frameworks_waves import all_operations
@@ -57,6 +57,8 @@ class Geometry:
 
 def distance_least_squares(net: Net, element: str = "Si", seed: int = 0) -> Geometry:
     """The best of some starts. The net must be complete."""
+    if not len(net.xyz) or np.any(net.degrees != 4):
+        raise CannotDo("not every T site of the net has four neighbours", "give a complete net")
     start, distances, symmetry = _with_oxygen(net)
     rng = np.random.default_rng(seed)
     tries = [_descend(net, start, distances, symmetry, rng) for _ in range(_STARTS)]

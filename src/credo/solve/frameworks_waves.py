@@ -10,8 +10,11 @@ import gemmi
 import numpy as np
 
 from credo.kernels.waves import neighbours, orbits, symmetric_waves
-from credo.model import Cell
+from credo.model import CannotDo, Cell
 from credo.physics.symmetry import unique_reflections
+
+#: Independent points beyond which tables of pairs of them take more than 400 MB.
+MOST_POINTS = 20_000
 
 __all__ = ["Waves", "all_operations", "waves_of"]
 
@@ -70,6 +73,11 @@ def waves_of(cell: Cell, group: gemmi.SpaceGroup, d_min: float, per_d: float = 3
     """The basis to the resolution d_min [Å] on a grid of at most d_min/``per_d``."""
     rot, trans = all_operations(group)
     shape = _grid(cell, rot, trans, d_min / per_d)
+    if np.prod(np.array(shape, dtype=float)) / len(rot) > MOST_POINTS:
+        raise CannotDo(
+            f"{group.xhm()}: {np.prod(shape) // len(rot)} independent points of the cell are too many for this search",
+            "give a space group of higher symmetry",
+        )
     which, first = orbits(shape, rot, trans * np.array(shape))
     points = np.stack(np.unravel_index(first, shape), axis=1) / np.array(shape)
     weight = np.bincount(which).astype(np.float32)
