@@ -207,3 +207,26 @@ def test_isolated_crystals_can_be_brought_into_the_beam():
     diffraction(scope)
     scope.cameras["timepix"].acquire(0.1)
     assert scope.diary[-1].share[int(table.ident[row])] > 0.8
+
+
+def test_tilting_the_beam_is_tilting_the_crystal_the_other_way(on_crystal):
+    scope, _, _ = on_crystal
+    camera, degrees = scope.cameras["timepix"], 0.5
+
+    def strongest():
+        camera.acquire(0.2)
+        spots = scope.diary[-1].spots[0]
+        return dict(zip(spots.row.tolist(), spots.electrons.tolist()))
+
+    straight = strongest()
+    u = np.linalg.solve(scope.truth.deflectors["beamtilt"].tilt, [0.0, np.tan(np.radians(degrees))])
+    scope.deflectors.set("beamtilt", tuple(32768 + u))
+    tilted = strongest()
+    scope.deflectors.set("beamtilt", (32768, 32768))
+    scope.stage.start({"a": degrees})
+    scope.clock.sleep(10)
+    turned = strongest()
+    strong = [r for r, e in turned.items() if e > 0.02 * max(turned.values())]
+    assert len(strong) > 15
+    np.testing.assert_allclose([tilted.get(r, 0.0) for r in strong], [turned[r] for r in strong], rtol=0.05)
+    assert not np.allclose([straight.get(r, 0.0) for r in strong], [turned[r] for r in strong], rtol=0.5)

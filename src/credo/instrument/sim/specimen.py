@@ -101,7 +101,7 @@ class Specimen:
             return self._strength[key]
         lattice = self.lattice(int(crystals.phase[row]))
         made = lattice.strength(float(crystals.thickness[row]), self.wavelength, self.settings.dynamical, key)
-        self._strength[key] = made
+        self._strength[key] = made = made.astype(np.float32)  # 48 crystals of a large cell would fill the memory
         if len(self._strength) > _KEPT:
             self._strength.popitem(last=False)
         return made
