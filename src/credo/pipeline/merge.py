@@ -92,45 +92,52 @@ def merge(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """``credo merge``: reflection files, folders of them, or a result of `credo cluster`; returns the report."""
-    from credo.pipeline.merge_output import numbers_of, write_phase
-    from credo.pipeline.page.merging import merging_page
-
     paths, settings = [Path(p) for p in paths], settings or MergeSettings()
     say = progress or (lambda _: None)
     output = Output(out, "merge", fingerprint([p for p in paths if p.exists()], settings), paths)
+    places = settings.xscale or settings.dials or settings.engine != "credo"
 
     def work(folder: Path) -> dict[str, Any]:
-        places = settings.xscale or settings.dials or settings.engine != "credo"
+        from credo.pipeline.merge_output import numbers_of
+        from credo.pipeline.page.merging import merging_page
+
         phases, refused = read_phases(paths, settings.cell, say, places)
-        done: list[Merged] = []
-        failed: list[dict[str, Any]] = []
-        for k, sets in enumerate(phases):
-            name = _letters(k)
-            try:
-                found = merge_sets(sets, settings, name, refused if k == 0 else [], say)
-            except CannotDo as error:
-                if len(phases) == 1:
-                    raise
-                failed.append({"phase": name, "reason": error.reason, "datasets": [s.name for s in sets]})
-                continue
-            say(f"writing phase {name}")
-            place = folder if len(phases) == 1 else folder / name
-            place.mkdir(exist_ok=True)
-            write_phase(place, found, settings, output.folder if len(phases) == 1 else output.folder / name)
-            done.append(found)
-        if not done:
-            raise CannotDo("no phase could be merged: " + failed[0]["reason"], "see the reasons in report.json",
-                           {"failed": failed})  # fmt: skip
+        done, failed = _each(phases, refused, settings, folder, output.folder, say)
         report = [numbers_of(f) for f in done]
         (folder / "report.html").write_text(merging_page(done, failed, str(paths[0])), encoding="utf-8")
-        many = {
-            "engine": settings.engine,
-            "phases": [{"name": f.name, **n} for f, n in zip(done, report)],
-            "failed": failed,
-        }
-        return {**report[0], **many}
+        every = [{"name": f.name, **n} for f, n in zip(done, report)]
+        return {**report[0], "engine": settings.engine, "phases": every, "failed": failed}
 
     return run_command(output, work, force)
+
+
+def _each(
+    phases: list[list[DataSet]], refused: list[Refused], settings: MergeSettings, folder: Path, lasting: Path, say
+) -> tuple[list[Merged], list[dict[str, Any]]]:
+    """Merge and write phase by phase: what was done, and what failed with the reason; one phase has no folder."""
+    from credo.pipeline.merge_output import write_phase
+
+    done: list[Merged] = []
+    failed: list[dict[str, Any]] = []
+    for k, sets in enumerate(phases):
+        name = _letters(k)
+        try:
+            found = merge_sets(sets, settings, name, refused if k == 0 else [], say)
+        except CannotDo as error:
+            if len(phases) == 1:
+                raise
+            failed.append({"phase": name, "reason": error.reason, "datasets": [s.name for s in sets]})
+            continue
+        say(f"writing phase {name}")
+        inside = "" if len(phases) == 1 else name
+        (folder / inside).mkdir(exist_ok=True)
+        write_phase(folder / inside, found, settings, lasting / inside)
+        done.append(found)
+    if not done:
+        raise CannotDo(
+            f"no phase could be merged: {failed[0]['reason']}", "see the reasons in report.json", {"failed": failed}
+        )
+    return done, failed
 
 
 def _letters(k: int) -> str:
@@ -162,15 +169,13 @@ def merge_sets(
         sets = _in_one_setting(sets, laue, settings)
     cell = mean_cell([s.crystal.cell for s in sets], laue_rotations(laue.laue_group))
     say("scaling")
-    tables = [_within(s.table, cell, settings.d_min) for s in sets]
-    data, scaled, members = scale_members(
-        pool(tables), cell, laue.laue_group, ScalingSettings(knot_deg=settings.knot_deg), [s.name for s in sets],
-        settings.posterior,
-    )  # fmt: skip
+    smooth = ScalingSettings(knot_deg=settings.knot_deg)
+    observed, names = pool([_within(s.table, cell, settings.d_min) for s in sets]), [s.name for s in sets]
+    data, scaled, members = scale_members(observed, cell, laue.laue_group, smooth, names, settings.posterior)
     say("space group and statistics")
     observations, table = _tables(data, scaled, cell)
     groups = rank_space_groups(table, cell, laue.laue_group, laue.centring, scaled.errors.a * scaled.errors.b)
-    group = _given_group(settings, laue) or groups[0].group
+    group = _find_group(settings) or groups[0].group
     everything = merging_statistics(observations, cell, laue.laue_group, laue.centring)
     resolution, by = find_resolution(everything)
     inside = merging_statistics(observations, cell, laue.laue_group, laue.centring, group.xhm(), d_min=resolution)
@@ -254,10 +259,6 @@ def _find_group(settings: MergeSettings) -> gemmi.SpaceGroup | None:
             f"{settings.space_group!r} is not a space group", "write it as P 21 21 21, or give its number"
         )
     return group
-
-
-def _given_group(settings: MergeSettings, laue: LaueCandidate) -> gemmi.SpaceGroup | None:
-    return _find_group(settings)
 
 
 def _within(table: Reflections, cell: Cell, d_min: float | None) -> Reflections:
