@@ -25,6 +25,7 @@ from benchmarks.solution import WAVELENGTH, formula_of, judge, laue_of, read_mod
 from credo.model import Atom, Cell, CredoError, Structure
 from credo.physics.bloch_rotation import integrated_intensities
 from credo.physics.bloch_waves import diffract, scattering_potential
+from credo.physics.ewald import miller_indices
 from credo.physics.symmetry import laue_rotations, unique_reflections
 from credo.solve.solve import SolveSettings, solve
 
@@ -108,16 +109,8 @@ def data_set(name: str, axis: int, thickness: int, error: float = 0.1):
 
 
 def _completeness(structure: Structure, unique: np.ndarray, rotations: np.ndarray) -> float:
-    potential_beams = simulated_beams(structure)
-    return len(unique) / len(unique_reflections(potential_beams, rotations)[0])
-
-
-def simulated_beams(structure: Structure) -> np.ndarray:
-    """All indices to the limit of resolution that the lattice allows."""
-    from credo.physics.ewald import miller_indices
-
-    group = gemmi.SpaceGroup(structure.space_group)
-    return miller_indices(structure.cell.B, D_MIN, group.centring_type())
+    every = miller_indices(structure.cell.B, D_MIN, gemmi.SpaceGroup(structure.space_group).centring_type())
+    return len(unique) / len(unique_reflections(every, rotations)[0])
 
 
 def run(name: str, axis: int, thickness: int, seconds: float) -> dict:

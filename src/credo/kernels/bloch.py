@@ -99,14 +99,20 @@ def bessel(x: float, n: int) -> np.ndarray:
 
 
 @njit(cache=True)
-def _exponential(alpha: np.ndarray, beta: np.ndarray, m: int, tau: np.ndarray, out: np.ndarray):
-    """exp(iτT) e_0 for every τ ≥ 0 in ``out`` (n_τ, m), by Chebyshev polynomials of the tridiagonal T (Tal-Ezer &
-    Kosloff 1984, J. Chem. Phys. 81, 3967), whose spectrum Gershgorin's circles bound."""
+def _spectrum(alpha: np.ndarray, beta: np.ndarray, m: int) -> tuple[float, float]:
+    """Middle and half width of Gershgorin's circles of the tridiagonal T."""
     low, high = np.inf, -np.inf
     for i in range(m):
         r = (beta[i - 1] if i > 0 else 0.0) + (beta[i] if i < m - 1 else 0.0)
         low, high = min(low, alpha[i] - r), max(high, alpha[i] + r)
-    mid, half = 0.5 * (high + low), max(0.5 * (high - low), 1e-12)
+    return 0.5 * (high + low), max(0.5 * (high - low), 1e-12)
+
+
+@njit(cache=True)
+def _exponential(alpha: np.ndarray, beta: np.ndarray, m: int, tau: np.ndarray, out: np.ndarray):
+    """exp(iτT) e_0 for every τ ≥ 0 in ``out`` (n_τ, m), by Chebyshev polynomials of the tridiagonal T (Tal-Ezer &
+    Kosloff 1984, J. Chem. Phys. 81, 3967), whose spectrum Gershgorin's circles bound."""
+    mid, half = _spectrum(alpha, beta, m)
     longest = 0.0
     for i in range(len(tau)):
         longest = max(longest, tau[i])
