@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from credo.kernels.correlate import correlate_row
 from credo.kernels.phases import add_set, alone, score
 from credo.merge.phases import GRADES, OUTLIERS, Phases
 from credo.model import Reflections
@@ -70,14 +71,6 @@ def _grown(found: Phases, one, a: int, b: int, odds: np.ndarray, shift: np.ndarr
 def correlations_with(table: np.ndarray, row: np.ndarray, min_common: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """CC (n,) of one set (m,) with each of a table (n, m), and the common reflections (n,): the last row of
     :func:`credo.merge.intensities.correlations` of all together, in O(n m)."""
-    both = np.isfinite(table) & np.isfinite(row)
-    n = both.sum(axis=1)
-    size = np.maximum(n, 1)
-    x, y = np.where(both, table, 0.0), np.where(both, row, 0.0)
-    x = np.where(both, x - (x.sum(axis=1) / size)[:, None], 0.0)
-    y = np.where(both, y - (y.sum(axis=1) / size)[:, None], 0.0)
-    variance = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)
-    scale = np.nanmax(np.abs(table), axis=1, initial=1e-300) ** 2, np.nanmax(np.abs(row), initial=1e-300) ** 2
-    fair = (n >= max(min_common, 2)) & (variance[0] > 1e-12 * scale[0]) & (variance[1] > 1e-12 * scale[1])
-    norm = np.sqrt(np.where(fair, variance[0] * variance[1], 1.0))
-    return np.where(fair, np.clip(np.einsum("ij,ij->i", x, y) / norm, -1, 1), np.nan), n
+    cc, n = np.empty(len(table)), np.zeros(len(table), dtype=int)
+    correlate_row(table, row, min_common, cc, n)
+    return cc, n

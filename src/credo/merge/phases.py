@@ -15,7 +15,7 @@ import numpy as np
 from credo.kernels.phases import add_set, alone, join, join_gains, remove_set, score
 from credo.merge.log_intensities import LogIntensities
 
-__all__ = ["GRADES", "OUTLIERS", "Phases", "find_phases"]
+__all__ = ["GRADES", "OUTLIERS", "Phases", "find_phases", "joined"]
 
 #: Chance that an intensity has nothing to do with the rest.
 OUTLIERS = 0.05
@@ -118,7 +118,7 @@ class _Sorter:
             total[g] = 0.0
             total[g, self.data.ids[rows]] = self.data.y[rows] / (self.data.v[rows] + self.sigma2)
             self.settings[d] = 0
-        joins = _joined(weight, total, self.data.t, self.data.images, self.tau2, self.threshold)
+        joins = joined(weight, total, self.data.t, self.data.images, self.tau2, self.threshold)
         for a, b, q, _ in joins:
             self.settings[groups[b]] = self.product[self.settings[groups[b]], q]
             groups[a], groups[b] = np.concatenate([groups[a], groups[b]]), np.empty(0, dtype=int)
@@ -289,7 +289,7 @@ class _Sorter:
         return float(np.sum(trust * ((e - s * p) ** 2 - p - x.v[r]))) / total if total > 0 else np.nan
 
 
-def _joined(weight, total, t, images, tau2: float, threshold: float) -> list[tuple[int, int, int, float]]:
+def joined(weight, total, t, images, tau2: float, threshold: float) -> list[tuple[int, int, int, float]]:
     """(a, b, q, gain): b was put into a in setting q, in order, W and S (k, m) being changed; until nothing gains."""
     n = len(weight)
     size, alive = np.count_nonzero(weight, axis=1), np.ones(n, dtype=bool)

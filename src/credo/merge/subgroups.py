@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from credo.kernels.phases import join, join_gains
-from credo.merge.phases import Phases
+from credo.merge.phases import Phases, joined
 
 __all__ = ["subgroups"]
 
 #: Shares of noise in the variance of the deviations that are tried.
 _NOISE = (0.2, 0.4, 0.6, 0.8)
+#: Sets of a phase that are looked at, those with most reflections.
+_MOST = 80
 
 
 def subgroups(found: Phases) -> np.ndarray:
     """Labels (n,) from 0 of the subgroups within each phase, −1 for sets that are in none.
 
     The deviations y − μ of the sets of a phase are sorted as the sets themselves were, by the evidence for profiles in
-    common. As μ is the mean of the sets, deviations are correlated negatively by themselves, which holds groups apart;
-    two sets alone cannot be told from each other.
+    common; of many sets, those with most reflections. As μ is the mean of the sets, deviations are correlated
+    negatively by themselves, which holds groups apart; two sets alone cannot be told from each other.
     """
     labels = np.full(len(found.labels), -1)
     for k in range(len(found)):
         members = np.flatnonzero(found.labels == k)
+        members = members[np.argsort(-found.data.counts[members], kind="stable")[:_MOST]]
         if len(members) > 2:
             inner = _sorted(found, members)
             labels[members] = np.where(inner >= 0, inner + labels.max() + 1, -1)
@@ -69,22 +71,11 @@ def _joined(y, v, known, tau2: float, sigma2: float, found: Phases) -> tuple[flo
     n = len(y)
     weight = np.where(known, 1 / (np.where(known, v, 1.0) + sigma2), 0.0)
     total = np.where(known, weight * np.where(known, y, 0.0), 0.0)
-    size, alive, groups = known.sum(axis=1), np.ones(n, dtype=bool), [[i] for i in range(n)]
-    same, gain, how, sum_of_gains = found.data.images[:1], np.empty(n), np.zeros(n, dtype=int), 0.0
     threshold = float(np.log(n * (n - 1) / 2) + 3)
-    while True:
-        best = (threshold, -1, -1)
-        for a in np.flatnonzero(alive):
-            join_gains(a, weight, total, size, alive, found.data.t, same, tau2, gain, how)
-            b = int(np.argmax(gain))
-            best = max(best, (float(gain[b]), int(a), b))
-        if best[1] < 0:
-            break
-        sum_of_gains += best[0]
-        a, b = best[1:]
-        join(a, b, weight, total, size, found.data.t, same[0], tau2)
-        alive[b], groups[a], groups[b] = False, groups[a] + groups[b], []
+    groups, gain = [[i] for i in range(n)], 0.0
+    for a, b, _, more in joined(weight, total, found.data.t, found.data.images[:1], tau2, threshold):
+        groups[a], groups[b], gain = groups[a] + groups[b], [], gain + more
     labels = np.full(n, -1)
     for i, g in enumerate(sorted((g for g in groups if len(g) > 1), key=lambda g: (-len(g), g))):
         labels[g] = i
-    return sum_of_gains, labels
+    return gain, labels
