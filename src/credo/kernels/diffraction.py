@@ -11,6 +11,27 @@ __all__ = ["add_radial", "excited", "stamp", "stamp_patch"]
 
 
 @njit(cache=True)
+def _density(sa: float, sb: float, sigma: float) -> tuple[float, float]:
+    """Mean of a normal density of rms σ between two errors, and which part of the way lies before zero."""
+    if abs(sb - sa) < 1e-3 * sigma:
+        s = 0.5 * (sa + sb) / sigma
+        return exp(-0.5 * s * s) / (sigma * sqrt(2 * pi)), 0.5
+    root = sigma * sqrt(2.0)
+    return 0.5 * (erf(sb / root) - erf(sa / root)) / (sb - sa), min(max(-sa / (sb - sa), 0.0), 1.0)
+
+
+@njit(cache=True)
+def _tangents(k0: np.ndarray, start: np.ndarray, end: np.ndarray, f: float, q: np.ndarray) -> tuple[float, float]:
+    """x/z and y/z of k0 + R q, R the part ``f`` of the way from ``start`` to ``end``."""
+    s = np.empty(3)
+    for i in range(3):
+        s[i] = k0[i]
+        for j in range(3):
+            s[i] += ((1 - f) * start[i, j] + f * end[i, j]) * q[j]
+    return s[0] / s[2], s[1] / s[2]
+
+
+@njit(cache=True)
 def excited(
     q0: np.ndarray, q2: np.ndarray, strength: np.ndarray, start: np.ndarray, end: np.ndarray, k0: np.ndarray,
     spread: float, shape: float, loss: float, loss_q2: float, faintest: float,
@@ -31,11 +52,9 @@ def excited(
     value = np.empty(len(q0))
     place = np.empty((len(q0), 2))
     n = 0
-    root2 = sqrt(2.0)
     for i in range(len(q0)):
-        x, y, z = q0[i, 0], q0[i, 1], q0[i, 2]
-        ta = q2[i] + 2 * (a0 * x + a1 * y + a2 * z)
-        tb = q2[i] + 2 * (b0 * x + b1 * y + b2 * z)
+        ta = q2[i] + 2 * (a0 * q0[i, 0] + a1 * q0[i, 1] + a2 * q0[i, 2])
+        tb = q2[i] + 2 * (b0 * q0[i, 0] + b1 * q0[i, 1] + b2 * q0[i, 2])
         variance = spread * spread * q2[i] + shape * shape
         if ta * tb > 0:
             near = min(abs(ta), abs(tb)) * half
@@ -44,26 +63,13 @@ def excited(
         sigma = sqrt(variance)
         sa = ta / (sqrt(ta + k * k) + k)
         sb = tb / (sqrt(tb + k * k) + k)
-        if abs(sb - sa) < 1e-3 * sigma:
-            s = 0.5 * (sa + sb) / sigma
-            weight = exp(-0.5 * s * s) / (sigma * sqrt(2 * pi))
-            f = 0.5
-        else:
-            weight = 0.5 * (erf(sb / (sigma * root2)) - erf(sa / (sigma * root2))) / (sb - sa)
-            f = min(max(-sa / (sb - sa), 0.0), 1.0)
+        weight, f = _density(sa, sb, sigma)
         if loss > 0 or loss_q2 > 0:
             weight *= exp(-loss - loss_q2 * q2[i])
         if weight * strength[i] < faintest:
             continue
-        g, h = 1 - f, f
-        sx = k0[0] + (g * start[0, 0] + h * end[0, 0]) * x + (g * start[0, 1] + h * end[0, 1]) * y
-        sy = k0[1] + (g * start[1, 0] + h * end[1, 0]) * x + (g * start[1, 1] + h * end[1, 1]) * y
-        sz = k0[2] + (g * start[2, 0] + h * end[2, 0]) * x + (g * start[2, 1] + h * end[2, 1]) * y
-        sx += (g * start[0, 2] + h * end[0, 2]) * z
-        sy += (g * start[1, 2] + h * end[1, 2]) * z
-        sz += (g * start[2, 2] + h * end[2, 2]) * z
         rows[n], value[n] = i, weight * strength[i]
-        place[n, 0], place[n, 1] = sx / sz, sy / sz
+        place[n, 0], place[n, 1] = _tangents(k0, start, end, f, q0[i])
         n += 1
     return rows[:n].copy(), place[:n].copy(), value[:n].copy()
 

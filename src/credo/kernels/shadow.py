@@ -83,6 +83,18 @@ def illuminated(
 
 
 @njit(cache=True, fastmath=True)
+def _sampled(texture: np.ndarray, x: float, y: float) -> float:
+    """A periodic map, its edge a power of two, at (x, y) in samples; bilinear."""
+    mask = len(texture) - 1
+    a, b = x + 1048576.0, y + 1048576.0  # positive: a cast is a floor
+    n, k = int(a), int(b)
+    fa, fb = a - n, b - k
+    n0, n1, k0, k1 = n & mask, (n + 1) & mask, k & mask, (k + 1) & mask
+    top = texture[k0, n0] * (1 - fa) + texture[k0, n1] * fa
+    return top * (1 - fb) + (texture[k1, n0] * (1 - fa) + texture[k1, n1] * fa) * fb
+
+
+@njit(cache=True, fastmath=True)
 def transmit(
     out: np.ndarray, heights: np.ndarray, origin: np.ndarray, back: np.ndarray, stage: np.ndarray, squash: float,
     film: np.ndarray, texture: np.ndarray, per_um: float, bars: np.ndarray, holes: np.ndarray, beam: np.ndarray,
@@ -96,7 +108,6 @@ def transmit(
     (x, y, radius, edge) [µm]; ``dose``: electrons a pixel at full beam.
     """
     ny, nx = out.shape
-    mask = len(texture) - 1  # its edge is a power of two
     half = 0.5 * (bars[0] - bars[1])
     bar_step = 1 / bars[0] if bars[0] > 0 else 0.0
     hole_step, hole2 = (1 / holes[0], 0.25 * holes[1] ** 2) if holes[0] > 0 else (0.0, 0.0)
@@ -115,12 +126,7 @@ def transmit(
             if r2 > inner:
                 lit = min(max((beam[2] - sqrt(r2)) / beam[3] + 0.5, 0.0), 1.0)
             gx, gy = stage[0] + x, stage[1] + y * slope
-            a, b = gx * per_um + 1048576.0, gy * per_um + 1048576.0  # positive: a cast is a floor
-            n, k = int(a), int(b)
-            fa, fb = a - n, b - k
-            n0, n1, k0, k1 = n & mask, (n + 1) & mask, k & mask, (k + 1) & mask
-            t = (texture[k0, n0] * (1 - fa) + texture[k0, n1] * fa) * (1 - fb)
-            t += (texture[k1, n0] * (1 - fa) + texture[k1, n1] * fa) * fb
+            t = _sampled(texture, gx * per_um, gy * per_um)
             depth = film[0] * (1 + film[1] * t) * slope
             if hole_step > 0:
                 hx = gx - holes[0] * np.floor(gx * hole_step + 0.5)
