@@ -97,15 +97,22 @@ def cluster_cells(
     height = gap_cut(joins) if cut is None else cut
     labels = cut_tree(joins, height)
     groups = [np.flatnonzero(labels == k) for k in range(1, labels.max() + 1)]
-    counts = [len(groups)]
-    if cut is None:
-        groups = _united(s, [p for g in groups for p in _parted(s, g)], counts)
+    parted = [p for g in groups for p in _parted(s, g)] if cut is None else groups
+    united = _united(s, parted) if cut is None else parted
+    labels, clusters = _described(s, united, height, max_index)
+    changes = len(parted) - len(groups), len(parted) - len(united)
+    return CellClusters(labels, clusters, distance, joins, height, *changes)
+
+
+def _described(
+    s: _Sorting, groups: list[np.ndarray], height: float, max_index: int
+) -> tuple[np.ndarray, tuple[CellCluster, ...]]:
+    """Labels with the accidents of indexing put where they belong, and the clusters, the largest first."""
+    lattices, labels = s.lattices, np.empty(len(s.lattices), dtype=int)
     heads = [s.head(g) for g in groups]
     joined = _accidents(lattices, groups, heads, height, max_index)
     for k, g in enumerate(groups):
-        labels[g] = k + 1
-    for small, big in joined.items():
-        labels[groups[small]] = labels[groups[big]][0]
+        labels[g] = joined.get(k, k)
     labels = by_size(labels)
     kept = sorted((k for k in range(len(groups)) if k not in joined), key=lambda k: labels[heads[k]])
     fits = [one(s.rows(heads[k], groups[k]), lattices[heads[k]])[0] for k in kept]
@@ -114,8 +121,7 @@ def cluster_cells(
         _cluster(s, np.flatnonzero(labels == labels[heads[k]]), groups[k], heads[k], f, belongs[:, i], max_index)
         for i, (k, f) in enumerate(zip(kept, fits))
     )
-    return CellClusters(labels, clusters, distance, joins, height, counts[1] - counts[0] if cut is None else 0,
-                        counts[1] - len(groups) if cut is None else 0)  # fmt: skip
+    return labels, clusters
 
 
 def _parted(s: _Sorting, group: np.ndarray) -> list[np.ndarray]:
@@ -131,11 +137,10 @@ def _parted(s: _Sorting, group: np.ndarray) -> list[np.ndarray]:
     return [p for k in (0, 1) for p in _parted(s, group[side == k])]
 
 
-def _united(s: _Sorting, groups: list[np.ndarray], counts: list[int]) -> list[np.ndarray]:
+def _united(s: _Sorting, groups: list[np.ndarray]) -> list[np.ndarray]:
     """Groups that one centre explains as well as two do are joined, the nearest first."""
-    counts.append(len(groups))
     groups = sorted(groups, key=len, reverse=True)
-    tested: set[tuple[int, int]] = set()
+    tested: set[tuple[int, int, int]] = set()
     while True:
         heads = [s.head(g) for g in groups]
         pairs = sorted(

@@ -93,7 +93,7 @@ def index_as(points: Points, phase: KnownPhase) -> Indexed:
 @cache
 def _turns() -> np.ndarray:
     """Rotations (n, 3, 3) all over, always the same."""
-    return Rotation.random(_ROTATIONS, random_state=np.random.default_rng(0)).as_matrix()
+    return Rotation.from_quat(np.random.default_rng(0).normal(size=(_ROTATIONS, 4))).as_matrix()
 
 
 def _turned(points: Points, cell: Cell) -> list[np.ndarray]:

@@ -87,31 +87,30 @@ def add(
     n = len(state.labels)
     distance, best = np.empty(n), np.empty(n, dtype=np.int64)
     least_strained_from(state.inverse, metrics, CAP, distance, best)
-    log, moved = [], []
-    for centre in state.centres:
-        rows = rows_about(centre.lattice, [lattice], [direction], [u])
-        o = centre.lattice.inverse
-        v = log_strain(o, rows.metric)
-        found = density(v, rows.spreads(o), centre.noise)
-        r = int(np.argmax(found.log))
-        log.append(found.log[r] + np.log(centre.count / (n + 1)))
-        moved.append((rows.basis[r], v[r], found.precision[r]))
+    placed = [_placed(lattice, u, direction, c) for c in state.centres]
+    log = [p[0] + np.log(c.count / (n + 1)) for p, c in zip(placed, state.centres)]
     log.append(-np.log(2 * (n + 1)) - 6 * np.log(ELSEWHERE) - 3 * np.log(2 * np.pi))
     posterior = np.exp(np.array(log) - np.logaddexp.reduce(log))
-    k = int(np.argmax(posterior))
-    centres = list(state.centres)
+    k, centres = int(np.argmax(posterior)), list(state.centres)
     if k < len(centres):
-        basis, v, precision = moved[k]
+        _, basis, v, precision = placed[k]
         reindex = basis @ np.linalg.inv(centres[k].basis)
         centres[k] = _drawn(centres[k], v, precision)
     else:
-        reindex = np.eye(3)
-        noise = Noise()
+        noise, reindex = Noise(), np.eye(3)
         centres.append(Centre(cell, lattice.basis, lattice.metric, np.eye(6) / noise.bad**2, noise, 1))
-    state = SortedCells(
-        np.append(state.inverse, lattice.inverse[None], axis=0), np.append(state.labels, k + 1), tuple(centres)
-    )
-    return state, Added(k + 1, float(posterior[k]), reindex, distance)
+    inverse, labels = np.append(state.inverse, lattice.inverse[None], axis=0), np.append(state.labels, k + 1)
+    return SortedCells(inverse, labels, tuple(centres)), Added(k + 1, float(posterior[k]), reindex, distance)
+
+
+def _placed(lattice: Lattice, u: np.ndarray, direction: np.ndarray | None, centre: Centre):
+    """(log density, basis, strain, precision) of the basis that suits a centre best."""
+    rows = rows_about(centre.lattice, [lattice], [direction], [u])
+    o = centre.lattice.inverse
+    v = log_strain(o, rows.metric)
+    found = density(v, rows.spreads(o), centre.noise)
+    r = int(np.argmax(found.log))
+    return float(found.log[r]), rows.basis[r], v[r], found.precision[r]
 
 
 def _drawn(centre: Centre, v: np.ndarray, precision: np.ndarray) -> Centre:

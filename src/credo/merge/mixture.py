@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from credo.merge.lattice_symmetry import free_constants, lattice_group, subgroups
 from credo.merge.spread import Density, Noise, Spreads, density, estimated, kelvin, log_strain, tensor
@@ -155,7 +154,7 @@ def fit(
         spreads = [rows.spreads(o) for o in inverses]
         found = [density(x, s, noise) for x, s in zip(v, spreads)]
         log = np.stack([f.log for f in found], axis=1) + np.log(shares)
-        whole = np.logaddexp.reduceat(logsumexp(log, axis=1), starts)
+        whole = np.logaddexp.reduceat(np.logaddexp.reduce(log, axis=1), starts)
         weight = np.exp(log - whole[rows.owner][:, None])
         information = np.stack([np.einsum("r,rij->ij", w, f.precision) for w, f in zip(weight.T, found)])
         total = float(whole.sum())

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from credo.kernels.spread import any_direction
 
@@ -119,7 +118,7 @@ def _by_covariance(v: np.ndarray, spreads: Spreads, noise: Noise):
     w2 = np.einsum("rij,ri->rj", axes, v) ** 2
     terms = -0.5 * (w2 / variance).sum(axis=1)[:, None] / _SCALES**2 - 6 * np.log(_SCALES) + np.log(_SHARES)
     terms -= 0.5 * np.log(2 * np.pi * variance).sum(axis=1)[:, None]
-    log = logsumexp(terms, axis=1)
+    log = np.logaddexp.reduce(terms, axis=1)
     weight = np.exp(terms - log[:, None]) @ _SCALES**-2.0
     return log, np.einsum("r,rij,rj,rkj->rik", weight, axes, 1 / variance, axes), np.zeros(len(v)), np.zeros(len(v))
 
@@ -130,7 +129,7 @@ def _by_direction(v: np.ndarray, spreads: Spreads, noise: Noise):
     gain = noise.good**-2 - noise.bad**-2
     square = whole / noise.good**2 - gain * along
     terms = -0.5 * square[:, None] / _SCALES**2 - 6 * np.log(_SCALES) + np.log(_SHARES)
-    log = logsumexp(terms, axis=1)
+    log = np.logaddexp.reduce(terms, axis=1)
     weight = np.exp(terms - log[:, None]) @ _SCALES**-2.0
     log -= 5 * np.log(noise.good) + np.log(noise.bad) + 3 * np.log(2 * np.pi)
     precision = np.eye(6) / noise.good**2 - gain * k[:, :, None] * k[:, None]
@@ -166,7 +165,7 @@ def _grid(v: np.ndarray, covariance: np.ndarray, weight: np.ndarray) -> tuple[fl
         for factor in (1.0, 1.4, 2.0, 2.8):
             s = factor**2 * np.maximum(variance, 0) + extra**2
             terms = -0.5 * (w2 / s).sum(axis=1)[:, None] / _SCALES**2 + np.log(_SHARES) - 6 * np.log(_SCALES)
-            score = weight @ (logsumexp(terms, axis=1) - 0.5 * np.log(s).sum(axis=1))
+            score = weight @ (np.logaddexp.reduce(terms, axis=1) - 0.5 * np.log(s).sum(axis=1))
             # as if some sets agreed with the first guess
             score -= _PRIOR * (np.log(extra / Noise.extra) ** 2 + np.log(factor) ** 2)
             best = max(best, (float(score), extra, factor))
