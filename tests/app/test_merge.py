@@ -224,11 +224,13 @@ def test_what_the_cluster_found_to_be_junk_stays_out(scene, tmp_path):
     }
     (tmp_path / "sorted").mkdir()
     write_json(tmp_path / "sorted" / "report.json",
-               {"command": "cluster", "ok": True, "datasets": names, "clusters": [part]})  # fmt: skip
+               {"command": "cluster", "ok": True, "datasets": names, "clusters": [part],
+                "rejected": [{"dataset": "x", "reason": "unreadable"}]})  # fmt: skip
     assert run(["merge", str(tmp_path / "sorted"), "--out", str(tmp_path / "out")]) == 0
     report = report_of(tmp_path / "out")
     assert len(report["members"]) == 7 and names[7] in report["members"]
-    assert report["rejected"] == [{"dataset": names[6], "reason": "junk, as `credo cluster` found: for junk"}]
+    assert report["rejected"][0] == {"dataset": "x", "reason": "unreadable"}
+    assert report["rejected"][1:] == [{"dataset": names[6], "reason": "junk, as `credo cluster` found: for junk"}]
 
 
 def test_reflections_are_needed(tmp_path, scene, capsys):

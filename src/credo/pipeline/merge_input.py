@@ -101,7 +101,7 @@ def _of_cluster(path: Path) -> tuple[list[list[Path]], list[Refused]]:
         raise UnreadableInput(f"{folder}: a run of `credo cluster` that failed", "run it again")
     names = report.get("datasets", [])
     out: list[list[str]] = []
-    refused: list[Refused] = []
+    refused = [Refused(str(r.get("dataset")), str(r.get("reason"))) for r in report.get("rejected", [])]
     for part in report.get("clusters", []):
         members = [names[i] for i in part.get("members", []) if 0 <= i < len(names)]
         groups, foreign = _by_intensity(members, part)
