@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,11 +14,9 @@ from credo.solve.space_group import GroupFit, likely_by_absences
 
 __all__ = ["GroupTrials"]
 
-#: The share of the time that goes into groups, by the number of rotations of the Laue class: with few, trials in P1
-#: find more; with many, what P1 leaves in a false minimum is found (sodalite, garnets, RHO).
-_SHARES = ((12, 0.5), (8, 0.25))
-#: CPU seconds of one round of trials in each of the groups.
-_ROUND = 0.3
+#: Trials in groups for each trial in P1, by the number of rotations of the Laue class: with few, trials in P1 find
+#: more; with many, what P1 leaves in a false minimum is found (garnets, RHO).
+_SHARES = ((12, 3.0), (8, 0.75))
 #: Iterations of flipping and of low-density elimination.
 _FLIPPING, _ELIMINATION = 250, 10
 
@@ -34,25 +31,23 @@ class GroupTrials:
         self._by_absences: list[GroupFit] | None = None
         self._phasing: dict[tuple[str, int], GroupPhasing] = {}
         self._best: dict[str, float] = {}
-        self._spent, self._number, self._turn = 0.0, 0, 0
+        self._number = 0
 
-    def due(self, elapsed: float) -> bool:
-        """Whether it is the groups' turn after so many CPU seconds of everything."""
-        return self._share > 0 and self._spent < self._share * elapsed
+    def due(self, trials: int) -> int:
+        """How many trials in groups are due after so many in P1."""
+        return int(self._share * trials) - self._number
 
-    def round(self, found: list[Candidate], leader: GroupFit | None, seed: int) -> list[Candidate]:
+    def round(self, trials: int, found: list[Candidate], leader: GroupFit | None, seed: int) -> list[Candidate]:
         """Random starts, every other one in the group that leads so far, the others in the likely ones in turn; a
         candidate for each map that is better than its group had."""
-        started, out = time.process_time(), []
-        groups = self._groups(found)
-        while groups and time.process_time() - started < _ROUND:
+        groups, out = self._groups(found), []
+        for _ in range(self.due(trials) if groups else 0):
             self._number += 1
             fit = groups[self._number // 2 % len(groups)]
             if leader is not None and self._number % 2:
                 fit = replace(leader, shift=np.zeros(3))
             candidate = self._trial(fit, seed)
             out += [candidate] if candidate is not None else []
-        self._spent += time.process_time() - started
         return out
 
     def _groups(self, found: list[Candidate]) -> list[GroupFit]:

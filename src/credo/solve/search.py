@@ -59,6 +59,8 @@ _FIRM = 5
 _PLENTY = 10
 #: Structures of so few sites cost next to nothing to refine.
 _SMALL = 15
+#: And those of so few are deconvoluted however badly they agree.
+_TINY = 6
 #: A candidate is refined again only when its point atoms got better by this much.
 _BETTER = 0.01
 
@@ -123,8 +125,9 @@ class Search:
                         p.data, trial.transform, p.laue_group, p.centring, p.n_atoms, self.settings.candidates
                     )
                 )
-            if self._groups.due(time.process_time() - self._started) and not self._convinced():
-                self._take(self._groups.round(list(self.found.values()), self._leader(), seed))
+            n = len(self.merits)
+            if self._groups.due(n) and not self._convinced():
+                self._take(self._groups.round(n, list(self.found.values()), self._leader(), seed))
             if self._convinced() or self._over():
                 break
         self._finish()
@@ -162,8 +165,8 @@ class Search:
         """After least squares, from the sites of the map, or from those of its deconvolution where that agrees better
         and the first do not agree as well as they might."""
         done = self.problem.complete(candidate)
-        small = len(candidate.sites.xyz) <= _SMALL
-        if _corrected(done) < self.settings.convincing + self._expected or done.r1 > (0.8 if small else 0.6):
+        hopeless = 0.8 if len(candidate.sites.xyz) <= _TINY else 0.6
+        if _corrected(done) < self.settings.convincing + self._expected or done.r1 > hopeless:
             return done
         other = deconvolved(self.problem.data, candidate, self.problem.n_atoms)
         return min(done, self.problem.complete(other), key=_preference)

@@ -1,0 +1,25 @@
+"""Trials within groups: how many are due, and that they find a structure of high symmetry without P1."""
+
+import pytest
+
+from credo.solve.group_search import GroupTrials
+from credo.solve.normalise import normalise
+from credo.solve.space_group import likely_by_absences
+
+
+@pytest.mark.parametrize(("laue", "due"), [("2/m", 0), ("mmm", 7), ("m-3m", 30)])
+def test_the_higher_the_symmetry_the_more_trials(laue, due, chain, garnet, intensities):
+    s, centring = (garnet, "I") if laue == "m-3m" else (chain("P b c a"), "P")
+    data = normalise(s.cell, centring, laue, *intensities(s, 1.2))
+    assert GroupTrials(data, laue, centring, 30).due(10) == due
+
+
+def test_the_group_that_leads_gets_every_other_trial(garnet, intensities):
+    """Nothing is known from P1: absences name the group, random starts in it explain |E|. What was done is not due."""
+    data = normalise(garnet.cell, "I", "m-3m", *intensities(garnet, 1.0))
+    leader = likely_by_absences(data, "m-3m", "I")[0]
+    trials = GroupTrials(data, "m-3m", "I", 80)
+    found = trials.round(4, [], leader, seed=1)
+    assert trials.due(4) == 0 and trials.round(4, [], leader, seed=1) == []
+    best = min(found, key=lambda c: c.score)
+    assert best.fit.symbol == leader.symbol == "I a -3 d" and best.cc_e > 0.8
