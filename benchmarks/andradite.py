@@ -108,3 +108,35 @@ def simulate(
     return Series(
         structure.cell, frame[keep], hkl[row[keep]], value[keep], sigma[keep], zone, middle, step if continuous else 0.0
     )
+
+
+def simulate_path(
+    structure: Structure, d_min: float, stage_deg: np.ndarray, tilt_deg: np.ndarray, wobble_deg: np.ndarray,
+    askew_deg: float, counts: float, seed: int, background: float = 20.0,
+) -> Series:  # fmt: skip
+    """Frames that stand, at goniometer angles (f,) with a wobble across them, and beam tilts (f,) about an axis that is
+    ``askew_deg`` off the goniometer's."""
+    rng = np.random.default_rng(seed)
+    hkl, f2 = reflections(structure, d_min)
+    p = hkl @ structure.cell.B.T
+    axis, across, beam = np.eye(3)
+    fine = np.cos(np.radians(askew_deg)) * axis + np.sin(np.radians(askew_deg)) * across
+    start = Rotation.random(random_state=int(rng.integers(2**31)))
+    frames, rows, values, zone = [], [], [], []
+    for j, (a, t, w) in enumerate(zip(np.radians(stage_deg), np.radians(tilt_deg), np.radians(wobble_deg))):
+        pose = (
+            Rotation.from_rotvec(t * fine) * Rotation.from_rotvec(w * across) * Rotation.from_rotvec(a * axis) * start
+        )
+        s = excitation(pose.apply(p))
+        near = np.flatnonzero(np.abs(s) < CUT)
+        clean = rng.poisson(f2[near] * np.sinc(THICKNESS * s[near]) ** 2 * counts / f2.max() + background) - background
+        seen = clean > 5 * np.sqrt(background)
+        frames.append(np.full(int(seen.sum()), j))
+        rows.append(near[seen])
+        values.append(clean[seen])
+        zone.append(pose.inv().apply(-beam))
+    frame, row, value = (np.concatenate(x) for x in (frames, rows, values))
+    sigma = np.sqrt(np.maximum(value, 0) + background)
+    return Series(
+        structure.cell, frame, hkl[row], value.astype(float), sigma, np.array(zone), stage_deg + tilt_deg, 0.0
+    )

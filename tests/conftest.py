@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 import tarfile
@@ -76,3 +77,15 @@ def benchmark_module() -> Callable[[str], ModuleType]:
 def wedges(benchmark_module) -> Callable:
     """``wedges(seed, n=30, ...)``: simulated data sets of one phase with their truth."""
     return benchmark_module("wedges").wedges
+
+
+@pytest.fixture(scope="session")
+def andradite_series():
+    """The module benchmarks/andradite.py: simulated series with geometry of its own, outside the package."""
+    place = Path(__file__).parents[1] / "benchmarks" / "andradite.py"
+    spec = importlib.util.spec_from_file_location("andradite_series", place)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -48,5 +48,9 @@ def _summary(report: dict[str, Any], folder: Path) -> str:
         f"axis [{' '.join(f'{v:.4f}' for v in report['axis_uvw'])}]",
     ]
     if "mean_error_deg" in report:
-        lines.append(f"  true error {report['mean_error_deg']:.5f} deg mean, {report['max_error_deg']:.5f} deg at most")
+        smooth = report.get("smoothed_mean_error_deg")
+        lines.append(
+            f"  true error {report['mean_error_deg']:.5f} deg mean, {report['max_error_deg']:.5f} deg at most"
+            + ("" if smooth is None else f"; smoothed {smooth:.5f} deg")
+        )
     return "\n".join([*lines, f"  {folder / 'orientations.csv'}, report.html"])

@@ -30,6 +30,8 @@ __all__ = ["RockingFit", "fit_rocking"]
 _NU = (3.0, 8.0, 40.0)
 #: Prior rms of ln K, and most conjugate-gradient steps of one Gauss-Newton step.
 _SCALE_PRIOR, _CG = 0.5, 60
+#: Iterations after which it is clear which passages do not belong.
+_SETTLED = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +165,23 @@ class _Problem:
                 state = self._variance(state)
             state, step = self._step(state)
             loss = self._loss(state)
-            if step < 2e-7 and before - loss < 1e-4 * len(self.rows.value) and done > 4:
+            if step < 2e-7 and before - loss < 1e-4 * len(self.rows.value) and done > _SETTLED:
                 break
             before = loss
+            if done == _SETTLED:
+                state, before = self._without_misfits(state), np.inf
         return self._result(state, done)
+
+    def _without_misfits(self, state: _State) -> _State:
+        """Passages whose curve is not the others' at all leave: they were wrong though near the sphere by chance."""
+        m, rows = self._model(state), self.rows
+        left = np.add.reduceat((rows.value - m.mu) ** 2 - m.variance, rows.start[:-1])
+        misfit = left / np.maximum(np.add.reduceat(rows.value**2, rows.start[:-1]), 1e-300)
+        keep = misfit < max(0.05, 10 * float(np.median(misfit)))
+        self.foreign += (1 - self.foreign) * float(1 - keep.mean())
+        self.rows = rows.passages(keep)
+        self.count = np.diff(self.rows.start)
+        return replace(state, geometry=self._geometry(state.geometry.zone), intensity=state.intensity[keep])
 
     def _start(self) -> _State:
         k = np.arange(self.knots) / (self.knots - 1)
@@ -252,15 +267,21 @@ class _Problem:
         return blocks, rhs, apply
 
     def _moved(self, state: _State, move: np.ndarray) -> tuple[_State, float]:
-        """The longest of the step, its half, … that does not worsen the likelihood."""
-        before, g = self._loss(state), state.geometry
+        """The longest of the step, its half, … that does not worsen the misfit, the variances held as they are."""
+        g, variance = state.geometry, self._model(state).variance
+
+        def misfit(s: _State) -> float:
+            prior = 0.5 * float(np.sum((s.log_scale / _SCALE_PRIOR) ** 2))
+            return student_loss(self.rows.value, self._model(s).mu, variance, s.nu) + prior
+
+        before = misfit(state)
         for factor in (1.0, 0.5, 0.25, 0.1, 0.03):
             turn = factor * move
             zone = g.zone + turn[:, :1] * g.first + turn[:, 1:2] * g.second
             zone /= np.linalg.norm(zone, axis=1, keepdims=True)
             tried = replace(state, geometry=self._geometry(zone), log_scale=state.log_scale + turn[:, 2])
             tried = self._intensities(tried)
-            if self._loss(tried) <= before + 1e-9:
+            if misfit(tried) <= before + 1e-9:
                 return tried, float(np.median(np.linalg.norm(turn[:, :2], axis=1)))
         return state, 0.0
 

@@ -128,10 +128,18 @@ def _errors(found: Orientations, given: OrientInput, truth: Truth) -> dict[str, 
         own, other = given.experiment.crystal.orientation.T @ own, crystal.orientation.T @ other
         u, _, vt = np.linalg.svd(other @ match.transform @ np.linalg.inv(own))
         zone = zone @ (u @ vt)
-    both = min(len(zone), len(found.zone))
-    a, b = found.zone[:both], zone[:both]
-    error = np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("fi,fi->f", a, b)))
-    return {
+    error = _apart(found.zone, zone)
+    out = {
         "mean_error_deg": float(np.nanmean(error)), "median_error_deg": float(np.nanmedian(error)),
         "max_error_deg": float(np.nanmax(error)),
     }  # fmt: skip
+    if found.smooth is not None:
+        out["smoothed_mean_error_deg"] = float(np.mean(_apart(found.smooth.zone, zone)))
+    return out
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Angle [deg] between unit vectors, frame by frame, of as many frames as both have."""
+    n = min(len(a), len(b))
+    a, b = a[:n], b[:n]
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("fi,fi->f", a, b)))
