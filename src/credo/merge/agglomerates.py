@@ -15,6 +15,7 @@ __all__ = ["Mixture", "mixtures"]
 _SHARES = np.linspace(0.15, 0.85, 8)
 #: Of the largest phases only, pairs are tried.
 _PHASES = 6
+_ENOUGH = 400
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def _mixed(found: Phases, d: int, pair: tuple[int, int]) -> Mixture | None:
     both = np.all(weight[:, ids] > 0, axis=0)
     if both.sum() < 5:
         return None
+    # more reflections of a set need more time and tell no more
+    both[np.flatnonzero(both)[_ENOUGH:]] = False
     known = np.where(weight > 0, weight, np.nan) + 1 / found.tau2
     ids, y, v = ids[both], data.y[r][both], data.v[r][both]
     scores = {}

@@ -229,7 +229,7 @@ def _standard(s2: np.ndarray, of: np.ndarray) -> np.ndarray:
 
 
 def _level(owner, shell, t, y, w, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """y without the mean of its shell, and of its set a shift and a slope, and the shells' means; w: (rows,) weights."""
+    """y without the mean of its shell, and of its set a shift and a slope; the shells' means. w: (rows,) weights."""
     means = np.zeros(shell.max(initial=0) + 1)
     for _ in range(3):
         step = np.bincount(shell, w * y, len(means)) / np.maximum(np.bincount(shell, w, len(means)), 1e-9)
