@@ -3,9 +3,9 @@
     python -m benchmarks.intensity_clustering [--seeds 10 --first 200] [--measured ../shared/data/lta_stw_xds]
 
 Seeds 0 to 9 and 100 to 109 served to settle the rules; 200 and on did not. Every figure is a mean over seeds with its
-bootstrap interval (95 %). edtools: CC of the raw intensities, no common reflection counts as CC 0, d = (1 − CC²)^½ with
-negative CC as 0, average linkage cut at 0.4; AutoLEI: the same formula without the guard for negative CC; ``best cut``: the cut
-that suits the known answer best, which no user has. Clusters of one set count as "in no phase".
+bootstrap interval (95 %). edtools: CC of the raw intensities, no common reflection counts as CC 0, d = (1 − CC²)^½
+with negative CC as 0, average linkage cut at 0.4; AutoLEI: the same formula without the guard for negative CC; ``best
+cut``: the cut that suits the known answer best, which no user has. Clusters of one set count as "in no phase".
 """
 
 from __future__ import annotations
