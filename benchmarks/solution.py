@@ -15,7 +15,7 @@ import json
 import os
 import subprocess
 import time
-from collections import Counter
+from collections import defaultdict
 from itertools import product
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def formula_of(structure: Structure) -> str:
     """Numbers of atoms in the cell as a formula."""
     group = gemmi.SpaceGroup(structure.space_group)
     ops = group.operations()
-    count: Counter[str] = Counter()
+    count: defaultdict[str, float] = defaultdict(float)
     for a in structure.atoms:
         images = {tuple(np.round(np.array(op.apply_to_xyz(a.xyz.tolist())) % 1.0, 2) % 1.0) for op in ops}
         count[a.element] += a.occupancy * len(images)
@@ -234,7 +234,7 @@ def main() -> None:
     names = args.only or [n for i, n in enumerate(STRUCTURES) if not args.held_out or i % 3]
     conditions = [c for row in args.row or ROWS for c in ROWS[row]]
     if args.condition:
-        conditions = [tuple(float(v) for v in c.split(",")) for c in args.condition]
+        conditions = [(float(d), float(e), float(c)) for d, e, c in (text.split(",") for text in args.condition)]
     if not args.only:  # of every kind, wherever it is cut off
         names = [names[i] for i in np.random.default_rng(1).permutation(len(names))]
     programs = {"credo": run, "smtbx": run_peer} if args.peer else {"credo": run}

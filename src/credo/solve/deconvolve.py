@@ -88,9 +88,9 @@ class _Work:
     def weights(self, xyz: np.ndarray) -> np.ndarray:
         """(a,) least-squares weights of the sites together."""
         c, _ = self._columns(self._hkl, xyz)
-        normal = (c.conj().T @ c).real
+        normal = np.real(c.conj().T @ c)
         normal[np.diag_indices(len(xyz))] *= 1.01
-        return np.linalg.solve(normal, (c.conj().T @ self._target).real)
+        return np.linalg.solve(normal, np.real(c.conj().T @ self._target))
 
     def refined(self, xyz: np.ndarray, steps: int = 2) -> np.ndarray:
         """Positions moved by damped Gauss-Newton steps, 0.2 Å at most each."""
@@ -100,9 +100,9 @@ class _Work:
             w = self.weights(xyz)
             assert slope is not None
             j = (slope * w[None, :, None]).reshape(len(c), -1)
-            normal = (j.conj().T @ j).real
+            normal = np.real(j.conj().T @ j)
             normal[np.diag_indices(len(normal))] += 0.05 * np.mean(np.diag(normal)) + 1e-12
-            step = np.linalg.solve(normal, (j.conj().T @ (self._target - c @ w)).real).reshape(-1, 3)
+            step = np.linalg.solve(normal, np.real(j.conj().T @ (self._target - c @ w))).reshape(-1, 3)
             step = np.clip(step, -0.2 / lengths, 0.2 / lengths)
             xyz = np.array([self.snapped(x) for x in xyz + step])
         return xyz

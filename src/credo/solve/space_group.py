@@ -67,7 +67,8 @@ def likely_by_absences(data: PhasingData, laue_group: str, centring: str, most: 
     seen: set[tuple[float, int]] = set()
     kept = []
     for evidence, _, fit in found:
-        key = (evidence, _FIRST_OF_PAIR.get(fit.group.number, fit.group.number))
+        number = fit.group.number or 0
+        key = (evidence, _FIRST_OF_PAIR.get(number, number))
         if key not in seen:
             seen.add(key)
             kept.append(fit)
