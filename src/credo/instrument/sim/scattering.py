@@ -40,7 +40,8 @@ def gold_profile(wavelength: float, thickness_nm: float = 4.0, width: float = 0.
     """Electrons per Å⁻² (``TABLE``,) of randomly oriented gold grains, per electron of the beam.
 
     A node of a grain in any orientation crosses the sphere with density 1/2q in s: ring = π² t/ξ² / 2q, spread over its
-    circumference and a Gaussian of rms ``width`` [Å⁻¹], which grains of about 9 nm give.
+    circumference and a Gaussian of rms ``width`` [Å⁻¹], which grains of about 9 nm give. The table is of tan 2θ/λ,
+    which a flat detector sees, as it does for spots.
     """
     gold = lattice_of(structure_of("gold"), 0.45)
     total = gold.strength(1e-3 * thickness_nm, wavelength, 0.0, 0)
@@ -48,7 +49,7 @@ def gold_profile(wavelength: float, thickness_nm: float = 4.0, width: float = 0.
     out = np.zeros(TABLE)
     radius, which = np.unique(np.round(np.sqrt(gold.q2), 6), return_inverse=True)
     ring = np.bincount(which, total) / (2 * radius)
-    for q0, share in zip(radius, ring):
+    for q0, share in zip(np.tan(2 * np.arcsin(0.5 * wavelength * radius)) / wavelength, ring):
         peak = np.exp(-0.5 * ((q - q0) / width) ** 2) / (width * np.sqrt(2 * np.pi))
         out += share * peak / (2 * np.pi * q0)
     return out
