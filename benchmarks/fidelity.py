@@ -168,7 +168,8 @@ CINCHONINE = Case(
     "cinchonine", {}, "cinchonine", 200.0, 0.2522, 0.00487, 512, 0.38, 7, 2600,
     {"size_um": 0.5, "size_spread": 0.05, "thickness_ratio": 0.21, "mosaicity_deg": 0.13, "bend_deg": 0.1,
      "critical_fluence": 20.0, "film_nm": 20.0, "disorder": 0.01, "dynamical": 0.15},
-    {"saturation": 4095, "dead_time": 0.0, "kind": "cmos", "psf_px": 0.7}, {"ellipse_percent": 0.5, "pattern_jitter_px": 0.2},
+    {"saturation": 4095, "dead_time": 0.0, "kind": "cmos", "psf_px": 0.7},
+    {"ellipse_percent": 0.5, "pattern_jitter_px": 0.2},
 )  # fmt: skip
 MORDENITE = Case(
     "mordenite", {"wavelength": 0.041757, "pixel_size": 0.0056715}, "mordenite", 80.0, 0.9535, 0.0056715, 512, 0.25,
