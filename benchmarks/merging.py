@@ -32,8 +32,8 @@ from credo.merge.strain import reduce_lattice
 from credo.merge.symmetry import rank_laue, rank_space_groups
 from credo.model import Cell, Reflections
 from credo.physics.symmetry import laue_rotations, unique_reflections
+from credo.pipeline.data_set import DataSet
 from credo.pipeline.merge import merge_sets
-from credo.pipeline.merge_input import DataSet
 from credo.reduce.statistics import merging_statistics
 
 #: MFI's size without its symmetry, so that every bin holds hundreds of reflections.

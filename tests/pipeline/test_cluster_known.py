@@ -8,9 +8,10 @@ import pytest
 
 from credo.io.merged import without_geometry
 from credo.model import Cell, Reflections, UnreadableInput
-from credo.pipeline.cluster_input import Member, badly_known
+from credo.pipeline.cluster_input import badly_known
 from credo.pipeline.cluster_known import identified, known_phases
 from credo.pipeline.cluster_output import operator
+from credo.pipeline.data_set import DataSet
 
 
 def test_a_cif_and_a_cell():
@@ -32,7 +33,7 @@ def test_two_of_one_name():
 
 def test_an_open_case_without_spots_stays_open():
     phases = known_phases(["a=10,11,12,90,90,90", "b=10.3,11,12,90,90,90"])
-    member = Member("x", without_geometry(Cell(10.15, 11, 12, 90, 90, 90)), Reflections())
+    member = DataSet("x", without_geometry(Cell(10.15, 11, 12, 90, 90, 90)), Reflections())
     (entry,) = identified([member], phases)["identity"]
     assert 0.2 < entry["probability"]["a"] < 0.8 and "strained by" in entry["reason"]
     assert badly_known(member.experiment) is None

@@ -14,10 +14,11 @@ from credo.merge.cell_clusters import CellCluster, cluster_cells
 from credo.merge.cells import cell_distances, cut_tree, tree
 from credo.merge.intensities import correlations, intensity_clusters, intensity_distances, intensity_table
 from credo.model import CannotDo, Reflections, UnreadableInput
-from credo.pipeline.cluster_input import Member, Rejected, badly_known, read_members
+from credo.pipeline.cluster_input import badly_known, read_members
 from credo.pipeline.cluster_intensities import intensity_numbers
 from credo.pipeline.cluster_known import identified, known_phases
 from credo.pipeline.cluster_output import write_tables
+from credo.pipeline.data_set import DataSet, Refused
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.clustering import clustering_page
 
@@ -82,14 +83,14 @@ def cluster(
     return run_command(output, work, force)
 
 
-def _nothing(rejected: list[Rejected]) -> str:
+def _nothing(rejected: list[Refused]) -> str:
     if not rejected:
         return "no cell was found"
     first = f"{rejected[0].name}: {rejected[0].reason}"
     return f"no cell was found: {first}" + (f" (and {len(rejected) - 1} more)" if len(rejected) > 1 else "")
 
 
-def _sorted(members: list[Member], settings: ClusterSettings) -> dict[str, Any]:
+def _sorted(members: list[DataSet], settings: ClusterSettings) -> dict[str, Any]:
     """The keys of report.json."""
     cells, centrings = [m.crystal.cell for m in members], [m.crystal.centring for m in members]
     if settings.metric != "strain":
@@ -112,7 +113,7 @@ def _sorted(members: list[Member], settings: ClusterSettings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _described(part: CellCluster, members: list[Member], settings: ClusterSettings) -> dict[str, Any]:
+def _described(part: CellCluster, members: list[DataSet], settings: ClusterSettings) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "members": part.members, "reference": part.reference, "cell": part.cell.parameters, "cell_esd": part.cell.esd,
         "reindex": part.reindex, "lattice_index": part.index, "posterior": part.posterior, "strain": part.strain,

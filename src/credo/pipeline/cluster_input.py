@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,11 @@ from credo.io.merged import without_geometry
 from credo.io.project import read_experiment, read_reflections
 from credo.io.reflection_files import read_any
 from credo.kernels.rotation import rotation_matrix
-from credo.model import CredoError, Crystal, Experiment, Reflections, UnreadableInput
+from credo.model import CredoError, Experiment, Reflections, UnreadableInput
+from credo.pipeline.data_set import DataSet, Refused
 from credo.pipeline.output import read_report
 
-__all__ = ["Member", "Rejected", "badly_known", "read_members"]
+__all__ = ["badly_known", "read_members"]
 
 #: Files of one data set, of which the first that is there and can be read is taken.
 _ONE = (
@@ -31,43 +31,22 @@ _SUFFIXES = (".expt", ".cif_pets")
 #: Left behind by XDS where it began but did not come to a cell.
 _BEGUN = ("INIT.LP", "COLSPOT.LP", "IDXREF.LP")
 #: Commands of ours whose folders hold results, not data sets.
-_RESULTS = ("cluster", "merge", "solve", "refine", "map", "powder")
-
-
-@dataclass(frozen=True)
-class Member:
-    """A data set with a cell; ``table`` is empty where there are no intensities."""
-
-    name: str
-    experiment: Experiment
-    table: Reflections
-
-    @property
-    def crystal(self) -> Crystal:
-        return self.experiment.crystal
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A file or data set that takes no part, and why."""
-
-    name: str
-    reason: str
+_RESULTS = ("cluster", "merge", "solve", "refine", "map", "powder", "compare", "orient")
 
 
 def read_members(
     paths: Sequence[Path], say: Callable[[str], None] = lambda _: None
-) -> tuple[list[Member], list[Rejected]]:
+) -> tuple[list[DataSet], list[Refused]]:
     """All data sets below ``paths`` in the order of their names. What was given twice is taken once; what cannot be
     read is rejected with the reason. A path that does not exist is an error: it is most likely misspelt."""
-    members: dict[str, Member] = {}
-    rejected: dict[str, Rejected] = {}
+    members: dict[str, DataSet] = {}
+    rejected: dict[str, Refused] = {}
     for path in paths:
         if not path.exists():
             raise UnreadableInput(f"{path}: no such file or folder", "check the path")
         for found in _below(path, say) if path.is_dir() else _in_file(path):
             key = _key(found.name)
-            if isinstance(found, Rejected):
+            if isinstance(found, Refused):
                 rejected.setdefault(key, found)
             elif key not in members:
                 members[key] = found
@@ -81,7 +60,7 @@ def _key(name: str) -> str:
     return str(path.resolve()) if path.exists() else name
 
 
-def _below(root: Path, say: Callable[[str], None]) -> Iterator[Member | Rejected]:
+def _below(root: Path, say: Callable[[str], None]) -> Iterator[DataSet | Refused]:
     """Data sets first; tables of cells count for the data sets that are not there themselves."""
     folders = sorted({p.parent for p in root.rglob("*") if p.is_file()})
     results = {f for f in folders if read_report(f).get("command") in _RESULTS}
@@ -99,11 +78,7 @@ def _below(root: Path, say: Callable[[str], None]) -> Iterator[Member | Rejected
         for found in _in_file(path):
             place = Path(found.name)
             place = place if place.is_absolute() else path.parent / place
-            if (
-                isinstance(found, Rejected)
-                or not {place.resolve(), place.resolve().parent} & seen
-                or not place.exists()
-            ):
+            if isinstance(found, Refused) or not {place.resolve(), place.resolve().parent} & seen or not place.exists():
                 yield found
 
 
@@ -114,26 +89,26 @@ def _is_table(path: Path) -> bool:
     )
 
 
-def _in_folder(folder: Path, files: list[Path]) -> Iterator[Member | Rejected]:
+def _in_folder(folder: Path, files: list[Path]) -> Iterator[DataSet | Refused]:
     """The one data set that XDS or credo left in a folder, and those in files of their own."""
     names = {p.name: p for p in files}
-    errors: list[Rejected] = []
+    errors: list[Refused] = []
     for name in _ONE:
         if name in names:
             found = next(iter(_in_file(names[name])))
-            if isinstance(found, Member):
+            if isinstance(found, DataSet):
                 yield found
                 errors = []
                 break
             errors.append(found)
     else:
         if not errors and any(n in names for n in _BEGUN):
-            errors = [Rejected(str(folder), _why_xds_failed(names))]
+            errors = [Refused(str(folder), _why_xds_failed(names))]
     yield from errors[:1]
     # the .expt and .refl that credo writes beside its own are the same data set
     for path in () if "experiment.json" in names else files:
         if path.name.lower() == "xscale.lp" and (error := _xscale_error(path)):
-            yield Rejected(str(path), error)
+            yield Refused(str(path), error)
         elif _alone(path, files):
             yield from _in_file(path)
 
@@ -166,7 +141,7 @@ def _xscale_error(path: Path) -> str:
     return f"a run of XSCALE that failed: {error}" if error else ""
 
 
-def _in_file(path: Path) -> Iterator[Member | Rejected]:
+def _in_file(path: Path) -> Iterator[DataSet | Refused]:
     """What one file holds; whatever is wrong with it is told, not raised."""
     try:
         if sniff_file_list(path):
@@ -183,14 +158,14 @@ def _in_file(path: Path) -> Iterator[Member | Rejected]:
             return
         yield _member(path, *read_any(path))
     except CredoError as error:
-        yield Rejected(str(path), error.reason.removeprefix(f"{path}: "))
+        yield Refused(str(path), error.reason.removeprefix(f"{path}: "))
 
 
-def _listed(path: Path) -> Iterator[Member | Rejected]:
+def _listed(path: Path) -> Iterator[DataSet | Refused]:
     if path.name.lower() == "xscale.lp" and (error := _xscale_error(path)):
-        yield Rejected(str(path), error)
+        yield Refused(str(path), error)
     files = read_file_list(path)
-    yield from (Rejected(str(p), f"named in {path.name}, but not there") for p in files.missing)
+    yield from (Refused(str(p), f"named in {path.name}, but not there") for p in files.missing)
     for file in files.files:
         yield from _in_file(file)
 
@@ -203,19 +178,19 @@ def _records(path: Path) -> list[CellRecord] | None:
     return read_cells_xlsx(path) if sniff_cells_xlsx(path) else None
 
 
-def _of_record(path: Path, record: CellRecord) -> Member:
+def _of_record(path: Path, record: CellRecord) -> DataSet:
     name = record.directory or f"{path}#{record.number}"
-    return Member(name, without_geometry(record.cell, record.space_group, source=name), Reflections())
+    return DataSet(name, without_geometry(record.cell, record.space_group, source=name), Reflections())
 
 
-def _member(path: Path, experiment: Experiment | None, table: Reflections) -> Member:
+def _member(path: Path, experiment: Experiment | None, table: Reflections) -> DataSet:
     if experiment is None or not experiment.crystals:
         raise UnreadableInput(f"{path}: holds no cell", "leave it out, or index it first: credo process")
     if not all(c in table for c in ("h", "k", "l", "intensity", "sigma")):
         table = Reflections()
     elif "lattice" in table:
         table = table.select(table["lattice"] == 0)
-    return Member(str(path), experiment, table)
+    return DataSet(str(path), experiment, table)
 
 
 def badly_known(experiment: Experiment) -> np.ndarray | None:

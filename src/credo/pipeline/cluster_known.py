@@ -18,7 +18,8 @@ from credo.merge.double_indexing import CHANCE, judge, points_of
 from credo.merge.known_phases import Identification, KnownPhase, identify
 from credo.model import CredoError, Experiment, Reflections, UnreadableInput
 from credo.physics.symmetry import primitive_basis
-from credo.pipeline.cluster_input import Member, badly_known
+from credo.pipeline.cluster_input import badly_known
+from credo.pipeline.data_set import DataSet
 from credo.reduce.lattice import likelihood
 
 __all__ = ["identified", "known_phases"]
@@ -62,7 +63,7 @@ def _from_file(path: Path) -> KnownPhase:
     return KnownPhase(path.stem, cell.replace(covariance=None), crystal.centring)
 
 
-def identified(members: Sequence[Member], phases: Sequence[KnownPhase]) -> dict[str, Any]:
+def identified(members: Sequence[DataSet], phases: Sequence[KnownPhase]) -> dict[str, Any]:
     """The keys ``known`` and ``identity`` of report.json: one entry a data set, in the order of the members."""
     crystals = [m.crystal for m in members]
     found = identify(
@@ -77,7 +78,7 @@ def identified(members: Sequence[Member], phases: Sequence[KnownPhase]) -> dict[
     }  # fmt: skip
 
 
-def _entry(found: Identification, i: int, member: Member, phases: Sequence[KnownPhase]) -> dict[str, Any]:
+def _entry(found: Identification, i: int, member: DataSet, phases: Sequence[KnownPhase]) -> dict[str, Any]:
     names = [*found.names, "unknown"]
     p = found.probability[i]
     best = int(np.argmax(p))
@@ -98,7 +99,7 @@ def _entry(found: Identification, i: int, member: Member, phases: Sequence[Known
     return entry
 
 
-def _by_spots(member: Member, phases: Sequence[KnownPhase], by_cell: np.ndarray) -> dict[str, Any]:
+def _by_spots(member: DataSet, phases: Sequence[KnownPhase], by_cell: np.ndarray) -> dict[str, Any]:
     """The verdict of the spots, where there are any with a geometry, on top of that of the cell (k + 1,).
 
     What speaks for none of the phases is the set's own lattice, which has six constants more to fit.
@@ -125,7 +126,7 @@ def _by_spots(member: Member, phases: Sequence[KnownPhase], by_cell: np.ndarray)
     }  # fmt: skip
 
 
-def _found_spots(member: Member) -> tuple[Experiment, Reflections]:
+def _found_spots(member: DataSet) -> tuple[Experiment, Reflections]:
     """All spots that were found, indexed or not; where they were not kept, the integrated reflections."""
     folder = Path(member.name).parent
     if Path(member.name).name == "experiment.json" and (folder / "spots.h5").is_file():

@@ -9,14 +9,14 @@ from typing import Any
 from credo.io.cell_tables import write_cells_xlsx
 from credo.io.edtools import CellRecord, write_cells_yaml
 from credo.io.space_group import number_of
-from credo.pipeline.cluster_input import Member
+from credo.pipeline.data_set import DataSet
 
 __all__ = ["dataset_rows", "write_tables"]
 
 _MORE = ("cluster", "known_phase", "posterior", "strain_percent", "lattice_index", "reindex", "reason")
 
 
-def write_tables(folder: Path, members: Sequence[Member], numbers: dict[str, Any]) -> None:
+def write_tables(folder: Path, members: Sequence[DataSet], numbers: dict[str, Any]) -> None:
     """cells.yaml, cells_cluster_K_N-items.yaml of every cluster, and cells.xlsx with a row for every data set, rejected
     ones included."""
     records = [_record(i, m) for i, m in enumerate(members, start=1)]
@@ -27,13 +27,13 @@ def write_tables(folder: Path, members: Sequence[Member], numbers: dict[str, Any
     write_cells_xlsx(folder / "cells.xlsx", dataset_rows(members, numbers), _MORE)
 
 
-def _record(number: int, m: Member) -> CellRecord:
+def _record(number: int, m: DataSet) -> CellRecord:
     c = m.crystal
     group = str(number_of(c.space_group, c.centring, c.laue_group))
     return CellRecord(m.name, c.cell, c.cell, group, float(max(len(m.table), 1)), number)
 
 
-def dataset_rows(members: Sequence[Member], numbers: dict[str, Any]) -> list[dict[str, Any]]:
+def dataset_rows(members: Sequence[DataSet], numbers: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a data set, then the rejected ones."""
     place = {i: (k, j) for k, p in enumerate(numbers["clusters"]) for j, i in enumerate(p["members"])}
     identity = numbers.get("identity") or [{}] * len(members)
@@ -44,7 +44,7 @@ def dataset_rows(members: Sequence[Member], numbers: dict[str, Any]) -> list[dic
     return rows + [{"file": r["dataset"], "cluster": "rejected", "reason": r["reason"]} for r in numbers["rejected"]]
 
 
-def _row(m: Member, part: dict[str, Any], j: int, identity: dict[str, Any]) -> dict[str, Any]:
+def _row(m: DataSet, part: dict[str, Any], j: int, identity: dict[str, Any]) -> dict[str, Any]:
     c, scan = m.crystal, m.experiment.scan
     reindex = part.get("reindex")
     return {

@@ -20,7 +20,8 @@ from credo.merge.scale import Pool, Scaled, ScalingSettings, pool
 from credo.merge.symmetry import GroupCandidate, LaueCandidate, rank_laue, rank_space_groups
 from credo.model import CannotDo, Cell, Reflections, UnreadableInput
 from credo.physics.symmetry import laue_rotations
-from credo.pipeline.merge_input import DataSet, Refused, read_phases, wavelengths
+from credo.pipeline.data_set import DataSet, Refused
+from credo.pipeline.merge_input import read_phases, wavelengths
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.reduce.statistics import Statistics, find_resolution, merging_statistics
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import numpy as np
 from credo.io.merged import cell_or_none, without_geometry
 from credo.io.project import read_experiment, read_reflections
 from credo.io.reflection_files import read_any
-from credo.model import Cell, CredoError, Crystal, Experiment, Reflections, UnreadableInput
+from credo.model import Cell, CredoError, Reflections, UnreadableInput
+from credo.pipeline.data_set import DataSet, Refused
 from credo.pipeline.output import read_report
 
-__all__ = ["DataSet", "Refused", "read_phases"]
+__all__ = ["read_phases", "wavelengths"]
 
 #: Files looked for in folders; of those beside each other the first is taken, as they hold the same data.
 _FILES = ("experiment.json", "XDS_ASCII.HKL", "XDS_ASCII.HKL.gz", "INTEGRATE.HKL", "INTEGRATE.HKL.gz")
@@ -26,27 +26,6 @@ _FOREIGN = {"junk", "mixture", "strained", "empty"}
 #: What merging needs of a table, and what files of other programs need.
 _LEAST = (*_NEEDED, "phi", "rejected", "overloaded")
 _KEPT = (*_LEAST, "x", "y", "frame", "x_calc", "y_calc", "phi_calc", "rlp", "partiality", "profile_cc")
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """Integrated intensities of one crystal; ``name`` as people gave it."""
-
-    name: str
-    experiment: Experiment
-    table: Reflections
-
-    @property
-    def crystal(self) -> Crystal:
-        return self.experiment.crystal
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A data set that cannot take part, and why."""
-
-    name: str
-    reason: str
 
 
 def read_phases(

@@ -7,13 +7,13 @@ import numpy as np
 
 from credo.io.merged import without_geometry
 from credo.model import Cell, Reflections
-from credo.pipeline.cluster_input import Member
+from credo.pipeline.data_set import DataSet
 from credo.pipeline.page.clustering import clustering_page, colour
 
 
 def _page(names: list[str], joins: list[list[float]]) -> str:
     cells = [Cell(10 + 0.1 * i, 11, 12, 90, 90, 90) for i in range(len(names))]
-    members = [Member(n, without_geometry(c), Reflections()) for n, c in zip(names, cells)]
+    members = [DataSet(n, without_geometry(c), Reflections()) for n, c in zip(names, cells)]
     part = {"members": list(range(len(names))), "cell": cells[0].parameters, "cell_esd": None, "reindex": None}
     numbers = {
         "k": 1, "labels": [1] * len(names), "clusters": [part], "joins": np.array(joins).reshape(-1, 4), "cut": 0.1,

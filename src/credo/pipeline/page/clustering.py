@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list
 
-from credo.pipeline.cluster_input import Member
 from credo.pipeline.cluster_output import dataset_rows
+from credo.pipeline.data_set import DataSet
 from credo.pipeline.page.chart import Chart, ticks
 from credo.pipeline.page.document import Part, document
 from credo.pipeline.page.intensities import intensities_section
@@ -32,7 +32,7 @@ def colour(k: int) -> str:
     return _COLOURS[k] if k < len(_COLOURS) else "quiet"
 
 
-def clustering_page(members: Sequence[Member], numbers: dict[str, Any], source: str) -> str:
+def clustering_page(members: Sequence[DataSet], numbers: dict[str, Any], source: str) -> str:
     """The HTML of a report of `credo cluster`; it needs no other file."""
     parts = [
         Part("clusters", "Clusters", _clusters(numbers)), Part("known", "Known phases", _known(numbers)),
@@ -79,7 +79,7 @@ def _known(numbers: dict[str, Any]) -> str:
     )
 
 
-def _on_axes(members: Sequence[Member], part: dict[str, Any]) -> np.ndarray:
+def _on_axes(members: Sequence[DataSet], part: dict[str, Any]) -> np.ndarray:
     """The cells (n, 6) of a cluster's members on its axes."""
     cells = [members[i].crystal.cell.replace(covariance=None) for i in part["members"]]
     if part.get("reindex") is not None:
@@ -87,7 +87,7 @@ def _on_axes(members: Sequence[Member], part: dict[str, Any]) -> np.ndarray:
     return np.array([c.parameters for c in cells])
 
 
-def _histograms(members: Sequence[Member], numbers: dict[str, Any]) -> str:
+def _histograms(members: Sequence[DataSet], numbers: dict[str, Any]) -> str:
     groups = [_on_axes(members, p) for p in numbers["clusters"]]
     pictures = "".join(_histogram([g[:, i] for g in groups], *_NAMES[i]) for i in range(6))
     note = "Every cell on the axes of its cluster; colours as in the tree, the fifth and smaller clusters grey."
@@ -171,7 +171,7 @@ def _drawn(joins: np.ndarray, order: np.ndarray, numbers: dict[str, Any], top: f
     )
 
 
-def _sets(members: Sequence[Member], numbers: dict[str, Any]) -> str:
+def _sets(members: Sequence[DataSet], numbers: dict[str, Any]) -> str:
     rows = []
     identity = numbers.get("identity")
     sets = dataset_rows(members, numbers)[: len(members)]
