@@ -26,6 +26,7 @@ app = App(
     default_parameter=Parameter(negative_iterable=(), negative_none=()),
 )
 _simulate = App(name="simulate", help="Simulated data with a truth file.")
+_calibrate = App(name="calibrate", help="Calibrations of the instrument, from its images.")
 _config = App(name="config", help="The instrument's configuration: show, write, validate, import.")
 _COMMANDS = (
     (app, "process", "credo.app.reduction:process", "Frames to integrated intensities of one crystal."),
@@ -46,6 +47,7 @@ _COMMANDS = (
     (app, "convert", "credo.app.conversion:convert", "Any readable format to any writable one."),
     (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),
     (_simulate, "frames", "credo.app.simulation:frames", "A rotation series from a CIF or a shipped sample."),
+    (_calibrate, "rings", "credo.app.calibration:rings", "Pixel size, centre and ellipse from a powder's rings."),
     (app, "serve", "credo.app.instrument:serve", "Own the microscope and serve it to clients."),
     (_config, "show", "credo.app.instrument:config_show", "The configuration in use."),
     (_config, "write", "credo.app.instrument:config_write", "A new file with every setting and what it means."),
@@ -55,6 +57,7 @@ _COMMANDS = (
 for _parent, _name, _place, _help in _COMMANDS:
     _parent.command(_place, name=_name, help=_help)
 app.command(_simulate)
+app.command(_calibrate)
 app.command(_config)
 
 
