@@ -87,7 +87,8 @@ def unshadowed(image: np.ndarray, good: np.ndarray) -> np.ndarray:
     count = np.bincount(ring[good], minlength=int(ring.max()) + 1)
     middle = np.minimum(np.cumsum(count) - count + count // 2, max(len(order) - 1, 0))
     level = mean[good][order[middle]] if len(order) else np.zeros(len(count))
-    return good & ~binary_dilation(good & (mean < 0.2 * level[ring]), iterations=3)
+    shadow = np.asarray(binary_dilation(good & (mean < 0.2 * level[ring]), iterations=3), dtype=bool)
+    return good & ~shadow
 
 
 def sharpest(image: np.ndarray, good: np.ndarray, inner: float) -> Shape:
