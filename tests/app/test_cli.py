@@ -74,9 +74,9 @@ def test_options_are_the_settings(model, capsys):
         (["process", "x", "--wavelength", "0.02", "--voltage", "200"], "the wavelength or the voltage, not both"),
         (["process", "x", "--no-such-option", "5"], "--no-such-option"),
         (["simulate", "frames"], "give one of --cif FILE and --sample NAME"),
-        (["simulate", "frames", "--sample", "unobtainium"], "give one of grossular"),
+        (["simulate", "frames", "--sample", "unobtainium"], "grossular"),
         (["simulate", "frames", "--sample", "gypsum", "--faults.slip-deg", "-1"], "--faults.slip-deg"),
-        (["demo", "--sample", "unobtainium"], "give one of grossular"),
+        (["demo", "--sample", "unobtainium"], "grossular"),
         (["convert", "nowhere", "out"], "nowhere"),
     ],
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy import fft, ndimage, special
+from scipy import fft, ndimage, special  # pyright: ignore[reportAttributeAccessIssue]
 from scipy.spatial import ConvexHull
 
 from credo.model.errors import UnreadableInput
@@ -63,7 +63,7 @@ def find_crystals(
     for i, j in _peaks(z, hidden, threshold):
         if taken[i, j]:
             continue
-        region = _region(contrast, i, j, radius[i, j] / px, threshold / z[i, j])
+        region = _region(contrast, i, j, float(radius[i, j]) / px, threshold / float(z[i, j]))
         if region is None or taken[region].mean() > 0.3:
             continue
         taken[region] = True
@@ -228,7 +228,8 @@ def _significance(d: np.ndarray, hidden: np.ndarray, px: float, rate: float) -> 
     """
     sigma = 1.4826 * float(np.median(np.abs(d[::3, ::3]))) + 1e-9
     # a margin of zeros, lest a crystal at one border show at the other
-    shape = tuple(fft.next_fast_len(n + int(2 * max(_RADII_UM) / px), real=True) for n in d.shape)
+    ny, nx = (fft.next_fast_len(n + int(2 * max(_RADII_UM) / px), real=True) for n in d.shape)
+    shape = (ny, nx)
     quiet, full = np.clip(d, -3 * sigma, 3 * sigma), fft.rfft2(d, shape)
     for last in (False, True):
         share = np.count_nonzero(quiet) / (shape[0] * shape[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft, ndimage  # pyright: ignore[reportAttributeAccessIssue]
 
 from credo.model.errors import CannotDo, UnreadableInput
 
