@@ -44,14 +44,13 @@ def andradite() -> Structure:
 
 def reflections(structure: Structure, d_min: float) -> tuple[np.ndarray, np.ndarray]:
     """All hkl (n, 3) to ``d_min``, both Friedel mates, with |F|²; absences left out."""
-    cell, group = gemmi.UnitCell(*structure.cell.parameters), gemmi.SpaceGroup(structure.space_group)
+    cell = gemmi.UnitCell(*structure.cell.parameters)
     n = [int(np.ceil(a / d_min)) for a in structure.cell.lengths]
     grid = np.stack(np.meshgrid(*[np.arange(-k, k + 1) for k in n], indexing="ij"), axis=-1).reshape(-1, 3)
     d = np.array([cell.calculate_d(h.tolist()) if h.any() else 0.0 for h in grid])
     hkl = grid[d >= d_min]
     f2 = np.abs(structure_factors(structure, hkl)) ** 2
     keep = f2 > 1e-6 * f2.max()
-    del group
     return hkl[keep], f2[keep]
 
 

@@ -165,13 +165,18 @@ def simulated(seeds: range) -> None:
                 start = time.process_time()
                 rows.setdefault("credo", []).append(agreement(cluster_cells(cells).labels, truth))
                 used += time.process_time() - start
-                for metric, (gap, best) in others(cells, truth).items():
-                    rows.setdefault(metric, []).append(gap)
-                    if np.isfinite(best):
-                        rows.setdefault(f"{metric} (best cut)", []).append(best)
+                _beside(rows, cells, truth)
             print(f"{name}, {good:.0%}/{bad:.0%}, {used / len(seeds):.1f} CPU s each:", flush=True)
             for metric, values in rows.items():
                 print("   ", told(metric, values), flush=True)
+
+
+def _beside(rows: dict[str, list[float]], cells: list[Cell], truth: np.ndarray) -> None:
+    """Adds what the other metrics make of the same cells to ``rows``."""
+    for metric, (gap, best) in others(cells, truth).items():
+        rows.setdefault(metric, []).append(gap)
+        if np.isfinite(best):
+            rows.setdefault(f"{metric} (best cut)", []).append(best)
 
 
 def polymorphs(seeds: range, good: float = 0.01, bad: float = 0.06) -> None:
@@ -193,10 +198,7 @@ def polymorphs(seeds: range, good: float = 0.01, bad: float = 0.06) -> None:
                 rows.setdefault(kind, []).append(agreement(found.labels, truth))
                 rows.setdefault(f"k, {kind}", []).append(float(found.labels.max()))
             rows.setdefault("strain (best cut)", []).append(best_cut(runs["cells alone"].distance, truth))
-            for metric, (gap, best) in others(cells, truth).items():
-                rows.setdefault(metric, []).append(gap)
-                if np.isfinite(best):
-                    rows.setdefault(f"{metric} (best cut)", []).append(best)
+            _beside(rows, cells, truth)
         print(f"polymorphs, {name}, {good:.0%}/{bad:.0%}:", flush=True)
         for metric, values in rows.items():
             print("   ", told(metric, values), flush=True)

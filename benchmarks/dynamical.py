@@ -21,13 +21,12 @@ import gemmi
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from benchmarks.solution import WAVELENGTH, formula_of, judge, laue_of, read_model
-from credo.model import Atom, Cell, CredoError, Structure
+from benchmarks.solution import laue_of, outcome, read_model
+from credo.model import Atom, Cell, Structure
 from credo.physics.bloch_rotation import integrated_intensities
 from credo.physics.bloch_waves import diffract, scattering_potential
 from credo.physics.ewald import miller_indices
 from credo.physics.symmetry import laue_rotations, unique_reflections
-from credo.solve.solve import SolveSettings, solve
 
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "dynamical"
@@ -116,19 +115,9 @@ def _completeness(structure: Structure, unique: np.ndarray, rotations: np.ndarra
 def run(name: str, axis: int, thickness: int, seconds: float) -> dict:
     """One data set solved, and judged against the truth."""
     structure = structure_of(name)
-    group = gemmi.SpaceGroup(structure.space_group)
     hkl, i, s, r1, completeness = data_set(name, axis, thickness)
     out = {"name": name, "axis": axis, "t": THICKNESS[thickness], "r1_true": round(r1, 3), "c": round(completeness, 3)}
-    start = time.process_time()
-    try:
-        found = solve(
-            structure.cell, group.centring_type(), laue_of(group), hkl, i, s, WAVELENGTH, formula_of(structure),
-            SolveSettings(seconds=seconds), seed=axis,
-        )  # fmt: skip
-    except CredoError as problem:
-        return out | {"solved": False, "seconds": time.process_time() - start, "why": problem.reason}
-    out |= {"seconds": round(time.process_time() - start, 2), "trials": len(found.merits), "believed": found.solved}
-    return out | judge(found, structure)
+    return out | outcome(structure, hkl, i, s, seconds, axis)
 
 
 def summarise(results: list[dict]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.andradite import THICKNESS, WAVELENGTH, Series, andradite, simulate, simulate_path
+from credo.kernels.rotation import angle_between_deg
 from credo.orient.observations import Observations
 from credo.orient.orientations import OrientSettings, orient
 from credo.orient.thesis import thesis_method
@@ -30,10 +31,6 @@ STEPS = (0.05, 0.1, 0.2, 0.5)
 
 def observations(s: Series) -> Observations:
     return Observations(s.cell, WAVELENGTH, s.frame, s.hkl, s.intensity, s.sigma, s.nominal_deg, s.width_deg)
-
-
-def errors(zone: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    return np.degrees(np.arctan2(np.linalg.norm(np.cross(zone, truth), axis=1), np.einsum("fi,fi->f", zone, truth)))
 
 
 def bound(s: Series, background: float = 20.0) -> float:
@@ -91,13 +88,13 @@ def table_6(axes: int, counts: float) -> None:
 
 def _one(s: Series, counts: float) -> tuple[float, ...]:
     obs = observations(s)
-    old = errors(thesis_method(obs).zone, s.zone)
+    old = angle_between_deg(thesis_method(obs).zone, s.zone)
     began = time.process_time()
     found = orient(obs)
     seconds = time.process_time() - began
-    new = errors(found.zone, s.zone)
+    new = angle_between_deg(found.zone, s.zone)
     assert found.smooth is not None
-    smooth = errors(found.smooth.zone, s.zone)
+    smooth = angle_between_deg(found.smooth.zone, s.zone)
     crb = bound(s) if counts and not s.width_deg else float("nan")
     return (
         float(np.nanmean(old)), float(new.mean()), float(np.median(new)), float(smooth.mean()), found.error_deg, crb,
@@ -114,7 +111,7 @@ def table_7(axes: int) -> None:
             here = []
             for seed in range(axes):
                 s = simulate(structure, d_min, 0.1, seed, continuous)
-                here.append(float(np.nanmean(errors(orient(observations(s), settings).zone, s.zone))))
+                here.append(float(np.nanmean(angle_between_deg(orient(observations(s), settings).zone, s.zone))))
             print(
                 f"{'cRED' if continuous else 'sRED'}  {d_min:5.3f}  {published[int(continuous)]:.3f}  "
                 f"{np.mean(here):.4f}", flush=True,
@@ -134,9 +131,8 @@ def jitter(axes: int) -> None:
             assert found.smooth is not None
             true = s.zone - calm.zone
             through = [float(np.sum(true * (z - calm.zone)) / np.sum(true**2)) for z in (found.zone, found.smooth.zone)]
-            rows.append((
-                errors(found.zone, s.zone).mean(), errors(found.smooth.zone, s.zone).mean(), *through
-            ))  # fmt: skip
+            error = [angle_between_deg(z, s.zone).mean() for z in (found.zone, found.smooth.zone)]
+            rows.append((*error, *through))
         print(d_min, step, " ".join(f"{v:.4f}" for v in np.mean(rows, axis=0)), flush=True)
 
 
@@ -162,7 +158,7 @@ def stage(counts: float = 1e5) -> None:
         found = orient(obs, OrientSettings(method=method, period=period))
         seconds = time.process_time() - began
         g = found.study
-        error = np.nanmean(errors(found.zone, s.zone))
+        error = np.nanmean(angle_between_deg(found.zone, s.zone))
         print(f"{method}: error {error:.4f}, goniometer {g.goniometer_step:.4f}({g.goniometer_step_esd:.4f}),", end=" ")
         print(f"beam tilt {g.beam_tilt_step:.5f}({g.beam_tilt_step_esd:.5f}),", end=" ")
         print(f"misalignment {g.misalignment:.2f}, wobble {g.wobble_amplitude:.4f}, {seconds:.2f} CPU s", flush=True)

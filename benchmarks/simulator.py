@@ -62,12 +62,10 @@ def _cpu(call, n: int) -> dict[str, float]:
     return {"median": float(np.median(spent)), "fastest": float(np.min(spent))}
 
 
-def _scope(size: int, phase: str, beam: float) -> SimulatedMicroscope:
-    """A microscope in diffraction, turning at 0.8°/s, on the largest crystal of the middle of the grid."""
-    camera = CameraSettings(size=size, kind="timepix" if size == 516 else "cmos")
-    sample = SampleSettings(phases=(phase,), clustered=0, second_lattice=0, debris=0)  # type: ignore[arg-type]
-    scope = SimulatedMicroscope(SimulatorSettings(sample=sample, cameras=(camera,)))
-    table = scope.specimen.sample.near(np.zeros(2), 15.0)
+def on_largest_crystal(scope: SimulatedMicroscope, within_um: float, beam: float) -> np.ndarray:
+    """Diffraction, with the largest crystal of the middle of the grid at the centre and at the eucentric height;
+    ``beam``: brightness above the crossover. Returns the crystal's place (3,) on the grid [µm]."""
+    table = scope.specimen.sample.near(np.zeros(2), within_um)
     place = table.place[int(np.argmax(table.reach))]
     z = scope.stage.eucentric_height(*place[:2]) - place[2]
     scope.stage.start({"x": 1e3 * place[0], "y": 1e3 * place[1], "z": 1e3 * z})
@@ -76,6 +74,15 @@ def _scope(size: int, phase: str, beam: float) -> SimulatedMicroscope:
     scope.lenses.set("brightness", round(scope.truth.crossover + beam))
     scope.lenses.set("difffocus", round(scope.truth.focus))
     scope.lenses.set("spotsize", 4)
+    return place
+
+
+def _scope(size: int, phase: str, beam: float) -> SimulatedMicroscope:
+    """A microscope in diffraction, turning at 0.8°/s, on the largest crystal of the middle of the grid."""
+    camera = CameraSettings(size=size, kind="timepix" if size == 516 else "cmos")
+    sample = SampleSettings(phases=(phase,), clustered=0, second_lattice=0, debris=0)  # type: ignore[arg-type]
+    scope = SimulatedMicroscope(SimulatorSettings(sample=sample, cameras=(camera,)))
+    on_largest_crystal(scope, 15.0, beam)
     scope.blanker.blank(False)
     scope.stage.set_rotation_speed(0.8)
     scope.stage.start({"a": 60.0})

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.fidelity_picture import write_png
+from benchmarks.simulator import on_largest_crystal
 from credo.instrument.sim.microscope import SimulatedMicroscope
 from credo.instrument.sim.settings import CameraSettings, SampleSettings, SimulatorSettings
 
@@ -38,15 +39,7 @@ def _grid() -> np.ndarray:
 def _patterns() -> list[np.ndarray]:
     sample = SampleSettings(phases=("mordenite",), clustered=0, second_lattice=0)
     scope = SimulatedMicroscope(SimulatorSettings(seed=5, sample=sample))
-    table = scope.specimen.sample.near(np.zeros(2), 20.0)
-    place = table.place[int(np.argmax(table.reach))]
-    z = scope.stage.eucentric_height(*place[:2]) - place[2]
-    scope.stage.start({"x": 1e3 * place[0], "y": 1e3 * place[1], "z": 1e3 * z})
-    scope.clock.sleep(60)
-    scope.lenses.set("mode", "diff")
-    scope.lenses.set("brightness", round(scope.truth.crossover + 1100))
-    scope.lenses.set("difffocus", round(scope.truth.focus))
-    scope.lenses.set("spotsize", 4)
+    place = on_largest_crystal(scope, 20.0, 1100)
     seen = scope.stage.pose(scope.clock.now()).place(place[None])[0, :2]
     matrix = scope.truth.deflectors["beamshift"].position
     now = np.array(scope.deflectors.get("beamshift"))

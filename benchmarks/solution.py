@@ -140,20 +140,25 @@ def formula_of(structure: Structure) -> str:
 
 def run(structure: Structure, d_min: float, error: float, completeness: float, seed: int, seconds: float) -> dict:
     """One structure solved from one simulated data set, and judged against the truth."""
-    group = gemmi.SpaceGroup(structure.space_group)
     hkl, i, s = simulate(structure, d_min, error, completeness, seed)
+    out: dict = {"name": structure.name, "d_min": d_min, "error": error, "completeness": completeness, "seed": seed}
+    return out | outcome(structure, hkl, i, s, seconds, seed)
+
+
+def outcome(structure: Structure, hkl: np.ndarray, i: np.ndarray, s: np.ndarray, seconds: float, seed: int) -> dict:
+    """What ``solve`` makes of a data set, judged against the structure it came from, and the CPU time of it."""
+    group = gemmi.SpaceGroup(structure.space_group)
     centring = "P" if group.ext == "R" else group.centring_type()
     start = time.process_time()
-    out: dict = {"name": structure.name, "d_min": d_min, "error": error, "completeness": completeness, "seed": seed}
     try:
         found = solve(
             structure.cell, centring, laue_of(group), hkl, i, s, WAVELENGTH, formula_of(structure),
             SolveSettings(seconds=seconds), seed=seed,
         )  # fmt: skip
     except CredoError as problem:
-        return out | {"solved": False, "seconds": time.process_time() - start, "why": problem.reason}
-    out |= {"seconds": round(time.process_time() - start, 2), "trials": len(found.merits), "believed": found.solved}
-    return out | judge(found, structure)
+        return {"solved": False, "seconds": time.process_time() - start, "why": problem.reason}
+    told = {"seconds": round(time.process_time() - start, 2), "trials": len(found.merits), "believed": found.solved}
+    return told | judge(found, structure)
 
 
 def judge(found, structure: Structure) -> dict:

@@ -8,6 +8,7 @@ import numpy as np
 
 from credo.io.electron import voltage_of
 from credo.io.frame_file import FrameFile, Hints, scale_of
+from credo.io.merged import PLACEHOLDER_WAVELENGTH
 from credo.io.overrides import GeometryOverrides
 from credo.io.scan_angles import scan_of
 from credo.io.sources import BOUNDS, Sources
@@ -15,8 +16,6 @@ from credo.model import Beam, Detector, Experiment, Goniometer, Optics
 
 __all__ = ["assemble"]
 
-#: Used, and called unknown, where nothing says the wavelength: 200 kV.
-_DEFAULT_WAVELENGTH = 0.0250793
 #: Resolution at the nearest edge that an unknown scale is given [Å⁻¹].
 _DEFAULT_EDGE = 1.2
 
@@ -94,7 +93,7 @@ def _wavelength(sources: Sources, overrides: GeometryOverrides, known: list[str]
     agreed = _agreed(sources, "wavelength", 0.01)
     if given is None and agreed is None:
         said.append("No file says the wavelength: 0.02508 Å (200 kV) is assumed; give --voltage or --wavelength.")
-        return _DEFAULT_WAVELENGTH
+        return PLACEHOLDER_WAVELENGTH
     known.append("wavelength")
     if given is not None:
         if agreed is not None and abs(agreed[0] / given - 1) > 0.01:

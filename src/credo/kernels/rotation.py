@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["misorientation_deg", "rotation_from_vector", "rotation_matrix", "rotation_vector"]
+__all__ = ["angle_between_deg", "misorientation_deg", "rotation_from_vector", "rotation_matrix", "rotation_vector"]
 
 
 def rotation_matrix(axis: np.ndarray, phi: np.ndarray | float) -> np.ndarray:
@@ -38,6 +38,12 @@ def rotation_vector(r: np.ndarray) -> np.ndarray:
 
     r = np.asarray(r, dtype=float)
     return Rotation.from_matrix(r.reshape(-1, 3, 3)).as_rotvec().reshape(r.shape[:-1])
+
+
+def angle_between_deg(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Angle [deg] between vectors (..., 3), exact for small ones too."""
+    sine = np.linalg.norm(np.cross(a, b), axis=-1)
+    return np.degrees(np.arctan2(sine, np.einsum("...i,...i", a, b)))
 
 
 def misorientation_deg(r1: np.ndarray, r2: np.ndarray) -> np.ndarray:

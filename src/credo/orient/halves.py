@@ -17,11 +17,9 @@ _MEDIAN_CHI2 = 2 * np.log(2)
 
 @dataclass(frozen=True, eq=False)
 class HalfSets:
-    """``difference`` (f, 2) [rad]: between the halves' zone axes, towards the fit's tangents; ``factor``: by which the
-    fits' own standard uncertainties must be multiplied to explain it; ``error_deg``: the mean error of a frame of the
-    whole fit that follows."""
+    """``factor``: by which the fits' own standard uncertainties must be multiplied to explain how the halves differ;
+    ``error_deg``: the mean error of a frame of the whole fit that follows."""
 
-    difference: np.ndarray
     factor: float
     error_deg: float
 
@@ -35,12 +33,12 @@ def half_sets(obs: Observations, fit: RockingFit, axis: np.ndarray, start: np.nd
     own = fits[0].covariance + fits[1].covariance
     known = np.isfinite(own[:, 0, 0]) & np.isfinite(fit.covariance[:, 0, 0])
     if known.sum() < 5:
-        return HalfSets(difference, float("inf"), float("inf"))
+        return HalfSets(float("inf"), float("inf"))
     chi2 = np.einsum("fi,fij,fj->f", difference[known], np.linalg.inv(own[known]), difference[known])
     factor = float(np.sqrt(np.median(chi2) / _MEDIAN_CHI2))
     spread = np.sqrt(np.trace(fit.covariance[known], axis1=1, axis2=2)) * factor
     # the mean length of a vector of two equal normal components is √(π/4) of its rms
-    return HalfSets(difference, factor, float(np.degrees(np.mean(spread)) * np.sqrt(np.pi / 4)))
+    return HalfSets(factor, float(np.degrees(np.mean(spread)) * np.sqrt(np.pi / 4)))
 
 
 def _half_of(hkl: np.ndarray) -> np.ndarray:

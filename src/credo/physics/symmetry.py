@@ -11,8 +11,8 @@ import numpy as np
 from credo.model import UnreadableInput
 
 __all__ = [
-    "LAUE_CLASSES", "Operations", "compatible_groups", "group_operations", "laue_rotations", "primitive_basis",
-    "unique_reflections",
+    "LAUE_CLASSES", "Operations", "all_operations", "compatible_groups", "group_operations", "laue_rotations",
+    "primitive_basis", "unique_reflections",
 ]  # fmt: skip
 
 #: Each Laue class by a symbol of the group that shows it on the conventional axes.
@@ -44,6 +44,12 @@ def group_operations(group: gemmi.SpaceGroup) -> Operations:
     ops = list(group.operations().sym_ops)
     rot = np.array([op.rot for op in ops]) // gemmi.Op.DEN
     return Operations(rot, np.array([op.tran for op in ops]) / gemmi.Op.DEN % 1.0)
+
+
+def all_operations(group: gemmi.SpaceGroup) -> tuple[np.ndarray, np.ndarray]:
+    """(rot (m, 3, 3) int, trans (m, 3)) of a space-group setting with its centring translations."""
+    ops = list(group.operations())
+    return np.array([op.rot for op in ops]) // gemmi.Op.DEN, np.array([op.tran for op in ops]) / gemmi.Op.DEN
 
 
 @cache

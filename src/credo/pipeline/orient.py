@@ -10,7 +10,7 @@ import numpy as np
 
 from credo.io.project import write_experiment
 from credo.io.text import write_text
-from credo.kernels.rotation import rotation_from_vector, rotation_matrix
+from credo.kernels.rotation import angle_between_deg, rotation_from_vector, rotation_matrix
 from credo.model import Experiment
 from credo.orient.orientations import Orientations, orient
 from credo.orient.path import along_path
@@ -128,18 +128,12 @@ def _errors(found: Orientations, given: OrientInput, truth: Truth) -> dict[str, 
         own, other = given.experiment.crystal.orientation.T @ own, crystal.orientation.T @ other
         u, _, vt = np.linalg.svd(other @ match.transform @ np.linalg.inv(own))
         zone = zone @ (u @ vt)
-    error = _apart(found.zone, zone)
+    n = min(len(zone), len(found.zone))
+    error = angle_between_deg(found.zone[:n], zone[:n])
     out = {
         "mean_error_deg": float(np.nanmean(error)), "median_error_deg": float(np.nanmedian(error)),
         "max_error_deg": float(np.nanmax(error)),
     }  # fmt: skip
     if found.smooth is not None:
-        out["smoothed_mean_error_deg"] = float(np.mean(_apart(found.smooth.zone, zone)))
+        out["smoothed_mean_error_deg"] = float(np.mean(angle_between_deg(found.smooth.zone[:n], zone[:n])))
     return out
-
-
-def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Angle [deg] between unit vectors, frame by frame, of as many frames as both have."""
-    n = min(len(a), len(b))
-    a, b = a[:n], b[:n]
-    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("fi,fi->f", a, b)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from credo.io.merged import PLACEHOLDER_WAVELENGTH
 from credo.io.project import read_experiment, read_reflections
 from credo.io.reflection_files import read_any
 from credo.io.text import read_text
@@ -18,8 +19,6 @@ from credo.orient.orientations import OrientSettings
 
 __all__ = ["OrientFileSettings", "OrientInput", "read_observations"]
 
-#: 200 kV [Å].
-_WAVELENGTH = 0.0250793
 _NEEDED = ("frame", "h", "k", "l", "intensity")
 _MOST_ROWS = 20_000_000
 
@@ -101,7 +100,14 @@ def _plain(path: Path, settings: OrientFileSettings) -> OrientInput:
     if not np.array_equal(hkl, np.rint(hkl)):
         raise UnreadableInput(f"{path}: indices that are no whole numbers", "give indexed reflections")
     observations = Observations(
-        cell, settings.wavelength or _WAVELENGTH, frame, hkl.astype(int), columns["intensity"], sigma, angles, width
+        cell,
+        settings.wavelength or PLACEHOLDER_WAVELENGTH,
+        frame,
+        hkl.astype(int),
+        columns["intensity"],
+        sigma,
+        angles,
+        width,
     )
     return OrientInput(observations, None, readout)
 

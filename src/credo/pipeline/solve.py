@@ -11,6 +11,7 @@ import gemmi
 import numpy as np
 from pydantic import Field
 
+from credo.io.merged import PLACEHOLDER_WAVELENGTH
 from credo.io.reflection_files import read_any
 from credo.io.shelx import write_hkl
 from credo.io.shelx_ins import read_ins
@@ -35,9 +36,6 @@ from credo.solve.refine.virtual_frames import once_per_crossing
 from credo.solve.solve import Solution, SolveSettings, solve
 
 __all__ = ["ReflectionSet", "SolveFileSettings", "read_reflections", "solve_data", "solve_file", "write_structure"]
-
-#: 200 kV, where nothing says another [Å].
-_WAVELENGTH = 0.0250793
 
 
 class SolveFileSettings(SolveSettings):
@@ -97,7 +95,8 @@ def read_reflections(path: Path, settings: SolveFileSettings) -> ReflectionSet:
     elif settings.composition is None:
         notes.append(f"composition {composition}, from the .ins beside the data")
     known = experiment is not None and "wavelength" in experiment.known
-    wavelength = settings.wavelength or (experiment.beam.wavelength if known and experiment else _WAVELENGTH)
+    found = experiment.beam.wavelength if known and experiment else PLACEHOLDER_WAVELENGTH
+    wavelength = settings.wavelength or found
     return ReflectionSet(cell, centring, groups, hkl, i, s, wavelength, composition, tuple(notes))
 
 

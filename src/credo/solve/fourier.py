@@ -11,6 +11,7 @@ import numpy as np
 
 from credo.kernels.peaks import map_peaks
 from credo.model import Structure
+from credo.physics.symmetry import all_operations
 from credo.solve.refine.data import Observed
 
 __all__ = ["Peak", "difference_peaks", "fourier_map", "peak_list", "write_ccp4"]
@@ -66,13 +67,11 @@ def fourier_map(
 def peak_list(rho: np.ndarray, structure: Structure, most: int = 30, typical: float = 0.0) -> list[Peak]:
     """The highest independent maxima of a map over the conventional cell, each with its nearest atom."""
     group = gemmi.SpaceGroup(structure.space_group)
-    ops = list(group.operations())
-    rot = np.array([op.rot for op in ops]) / gemmi.Op.DEN
-    trans = np.array([op.tran for op in ops]) / gemmi.Op.DEN
+    rot, trans = all_operations(group)
     atoms = np.array([a.xyz for a in structure.atoms]).reshape(-1, 3)
     rms = float(rho.std()) or 1.0
     found: list[Peak] = []
-    for x, y, z, height in map_peaks(rho, floor=rms)[: most * len(ops)]:
+    for x, y, z, height in map_peaks(rho, floor=rms)[: most * len(rot)]:
         xyz = np.array([x, y, z])
         images = rot @ xyz + trans
         if any(_distances(images, p.xyz, structure).min() < 0.3 for p in found):

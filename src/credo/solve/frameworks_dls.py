@@ -12,9 +12,8 @@ import numpy as np
 from scipy import linalg
 
 from credo.model import Atom, CannotDo, Structure
-from credo.physics.symmetry import Operations
+from credo.physics.symmetry import Operations, all_operations
 from credo.solve.frameworks_net import Net
-from credo.solve.frameworks_waves import all_operations
 from credo.solve.refine.connectivity import Site
 from credo.solve.sites import SiteSymmetry, site_symmetry
 

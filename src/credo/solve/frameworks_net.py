@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 
 from credo.model import Cell
-from credo.solve.frameworks_waves import all_operations
+from credo.physics.symmetry import all_operations
 
 __all__ = ["Link", "Net", "net_of_sites"]
 

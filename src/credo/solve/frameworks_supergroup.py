@@ -7,7 +7,7 @@ import numpy as np
 
 from credo.model import Structure
 from credo.physics.structure_factors import structure_factors
-from credo.solve.frameworks_waves import all_operations
+from credo.physics.symmetry import all_operations
 from credo.solve.normalise import PhasingData
 from credo.solve.space_group import rank_groups
 

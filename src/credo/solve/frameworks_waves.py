@@ -11,12 +11,12 @@ import numpy as np
 
 from credo.kernels.waves import neighbours, orbits, symmetric_waves
 from credo.model import CannotDo, Cell
-from credo.physics.symmetry import unique_reflections
+from credo.physics.symmetry import all_operations, unique_reflections
 
 #: Independent points beyond which tables of pairs of them take more than 400 MB.
 MOST_POINTS = 20_000
 
-__all__ = ["Waves", "all_operations", "waves_of"]
+__all__ = ["Waves", "waves_of"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,6 @@ class Waves:
         """|F| (…, n) √multiplicity of coefficients (…, c)."""
         first, second = a[..., self.columns[:, 0]], a[..., self.columns[:, 1]]
         return np.sqrt(first**2 + np.where(self.columns[:, 0] == self.columns[:, 1], 0, second**2))
-
-
-def all_operations(group: gemmi.SpaceGroup) -> tuple[np.ndarray, np.ndarray]:
-    """(rot (m, 3, 3) int, trans (m, 3)) with the centring translations."""
-    ops = list(group.operations())
-    return np.array([o.rot for o in ops]) // gemmi.Op.DEN, np.array([o.tran for o in ops]) / gemmi.Op.DEN
 
 
 def waves_of(cell: Cell, group: gemmi.SpaceGroup, d_min: float, per_d: float = 3.0) -> Waves:

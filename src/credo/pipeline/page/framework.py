@@ -8,7 +8,7 @@ import numpy as np
 
 from credo.model import Structure
 from credo.pipeline.page.document import Part, document
-from credo.pipeline.page.map_section import map_section
+from credo.pipeline.page.map_section import SCRIPTS, map_section
 from credo.pipeline.page.markup import esc, key_values, section, table
 from credo.pipeline.page.solution import atom_table, number
 from credo.pipeline.page.structure3d import structure_section
@@ -33,7 +33,7 @@ def framework_page(
     ]
     return document(
         f"{name}: {said}", _summary(found, numbers), parts, "", numbers["warnings"],
-        ("turn.js", "structure.js", "fourier.js"),
+        SCRIPTS,
     )  # fmt: skip
 
 

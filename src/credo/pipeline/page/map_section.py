@@ -12,7 +12,10 @@ from credo.model import Structure
 from credo.pipeline.page.markup import data_block, esc, figure, section
 from credo.pipeline.page.structure3d import cell_atoms, colour_of
 
-__all__ = ["map_data", "map_section"]
+__all__ = ["SCRIPTS", "map_data", "map_section"]
+
+#: What a page runs that shows a structure in 3D and layers of maps.
+SCRIPTS = ("turn.js", "structure.js", "fourier.js")
 
 #: Grid points embedded at most; a finer map is thinned, since each costs 4/3 byte of the page.
 MOST = 400_000

@@ -9,7 +9,7 @@ import numpy as np
 
 from credo.model import Structure
 from credo.pipeline.page.document import Part, document
-from credo.pipeline.page.map_section import map_section
+from credo.pipeline.page.map_section import SCRIPTS, map_section
 from credo.pipeline.page.markup import esc, key_values, section, table
 from credo.pipeline.page.structure3d import structure_section
 
@@ -35,9 +35,7 @@ def map_page(maps: Mapping[str, np.ndarray], structure: Structure, numbers: dict
         ("R1 of I > 2σ", f"{numbers['r1_obs']:.4f}"), ("Difference map", f"{span}, rms {numbers['residual_rms']:.3f}"),
         ("Grid", " × ".join(map(str, numbers["grid"]))),
     ])  # fmt: skip
-    return document(
-        f"Maps of {name}", headline, parts, "", numbers["warnings"], ("turn.js", "structure.js", "fourier.js")
-    )
+    return document(f"Maps of {name}", headline, parts, "", numbers["warnings"], SCRIPTS)
 
 
 def _peaks(kind: str, title: str, numbers: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from credo.kernels.rocking import shares
 from credo.orient.observations import Observations
 from credo.orient.orientations import Orientations
 from credo.orient.path import along_path, same_axes
@@ -104,20 +105,12 @@ def _rocking(found: Orientations) -> str:
     if fit is None:
         return ""
     s = np.linspace(-1, 1, 201) * fit.knot * len(fit.profile)
-    x = np.abs(s) / fit.knot
-    k = np.arange(len(fit.profile))
-    value = sum(c * (_spline(x - i) + (_spline(x + i) if i else 0)) for i, c in zip(k, fit.profile))
+    value, _ = shares(s, np.zeros_like(s), fit.profile, fit.knot)
     chart = Chart((float(s[0]), float(s[-1])), (0, 1.08), "excitation error [Å⁻¹]", "intensity", (560, 300))
-    chart.line(s, np.asarray(value), "c1")
+    chart.line(s, value, "c1")
     caption = "The rocking curve that all reflections share, as the data have it."
     picture = figure("rocking", chart.svg("Rocking curve", "learned"), caption)
     return section("rocking", "Rocking curve", f'<div class="pair">{picture}</div>')
-
-
-def _spline(x: np.ndarray) -> np.ndarray:
-    """The cubic B-spline of kernels/rocking.py."""
-    x = np.abs(x)
-    return np.where(x < 1, 2 / 3 - x**2 + 0.5 * x**3, np.where(x < 2, (2 - x) ** 3 / 6, 0.0))
 
 
 def _study(numbers: dict[str, Any]) -> str:

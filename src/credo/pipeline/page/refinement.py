@@ -7,7 +7,7 @@ import numpy as np
 from credo.io.cif import with_esd
 from credo.pipeline.page.chart import Chart, resolution_ticks
 from credo.pipeline.page.document import Part, document
-from credo.pipeline.page.map_section import map_section
+from credo.pipeline.page.map_section import SCRIPTS, map_section
 from credo.pipeline.page.markup import esc, figure, key_values, section, table
 from credo.pipeline.page.structure3d import structure_section
 from credo.solve.refine.contents import contents_of
@@ -16,8 +16,6 @@ from credo.solve.refine.result import outliers
 from credo.solve.refine.run import Refinement
 
 __all__ = ["refinement_page"]
-
-_SCRIPTS = ("turn.js", "structure.js", "fourier.js")
 
 
 def refinement_page(done: Refinement, name: str) -> str:
@@ -30,7 +28,7 @@ def refinement_page(done: Refinement, name: str) -> str:
         Part("atoms", "Atoms", _atoms(done)), Part("bonds", "Bonds and angles", _bonds(done)),
         Part("restraints", "Restraints", _restraints(done)),
     ]  # fmt: skip
-    return document(f"Refinement of {name}", _headline(done), parts, "", done.notes, _SCRIPTS)
+    return document(f"Refinement of {name}", _headline(done), parts, "", done.notes, SCRIPTS)
 
 
 def _headline(done: Refinement) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from credo.model import Structure
 from credo.pipeline.page.chart import Chart
 from credo.pipeline.page.document import Part, document
-from credo.pipeline.page.map_section import map_section
+from credo.pipeline.page.map_section import SCRIPTS, map_section
 from credo.pipeline.page.markup import esc, figure, key_values, section, table
 from credo.pipeline.page.structure3d import structure_section
 from credo.solve.solve import Solution
@@ -28,9 +28,7 @@ def solution_page(
         Part("groups", "Space groups considered", _groups(found)), Part("trials", "Trials", _trials(found)),
         Part("atoms", "Atoms", atom_table(numbers)),
     ]  # fmt: skip
-    return document(
-        title, _summary(found, numbers), parts, "", numbers["warnings"], ("turn.js", "structure.js", "fourier.js")
-    )
+    return document(title, _summary(found, numbers), parts, "", numbers["warnings"], SCRIPTS)
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from credo.model import Atom, Structure
+from credo.physics.symmetry import all_operations
 from credo.pipeline.page.markup import data_block, esc, figure, section
 from credo.solve.refine.connectivity import SLACK
 
@@ -108,9 +109,7 @@ class _Drawn:
 
 def _cell_contents(s: Structure) -> tuple[np.ndarray, np.ndarray]:
     """Every atom of one cell once: (n, 3) in [0, 1), and the listed atom it is an image of."""
-    ops = list(gemmi.SpaceGroup(s.space_group).operations())
-    rot = np.array([op.rot for op in ops]) / gemmi.Op.DEN
-    trans = np.array([op.tran for op in ops]) / gemmi.Op.DEN
+    rot, trans = all_operations(gemmi.SpaceGroup(s.space_group))
     places, owners = [], []
     for i, a in enumerate(s.atoms):
         images = (rot @ a.xyz + trans) % 1.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 
+from credo.io.merged import PLACEHOLDER_WAVELENGTH
 from credo.model import CannotDo, Experiment, Reflections, UnreadableInput
 from credo.solve.fourier import Peak, fourier_map, peak_list
 from credo.solve.refine.data import Merged, Observed, merge_equivalents
@@ -23,9 +24,6 @@ from credo.solve.refine.virtual_frames import once_per_crossing
 from credo.solve.refine.weights import optimised_weights
 
 __all__ = ["Refinement", "refined_structure", "without_factors"]
-
-#: 200 kV, where neither the files nor the settings say another [Å].
-_WAVELENGTH = 0.0250793
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def _wavelength(prepared: Prepared, experiment: Experiment | None, settings: Ref
         return prepared.wavelength
     if experiment is not None and "wavelength" in experiment.known:
         return experiment.beam.wavelength
-    return _WAVELENGTH
+    return PLACEHOLDER_WAVELENGTH
 
 
 def _merged(
