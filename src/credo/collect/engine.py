@@ -197,6 +197,7 @@ class Engine:
             listener(event)
 
     _ways: Mapping[type, Callable[..., Any]] = {
-        do.Move: _move, do.Turn: _turn, do.Wait: _wait, do.Stop: _halt, do.Set: _set, do.Read: _read, do.Blank: _blank, do.Look: _look,
+        do.Move: _move, do.Turn: _turn, do.Wait: _wait, do.Stop: _halt, do.Set: _set,
+        do.Read: _read, do.Blank: _blank, do.Look: _look,
         do.Begin: _begin, do.End: _end, do.Note: _note, do.Once: _once, do.Done: _done, do.Pause: _pause,
     }  # fmt: skip
