@@ -13,7 +13,7 @@ import numpy as np
 from credo.io.formats import frame_suffixes
 from credo.model.errors import UnreadableInput
 
-__all__ = ["Series", "choose_series", "find_series", "series_of"]
+__all__ = ["Series", "choose_series", "find_series", "same_frames", "series_in", "series_of"]
 
 MAX_FILES = 500_000
 MAX_DEPTH = 6
@@ -24,7 +24,7 @@ _NOT_FRAMES = re.compile(
     re.IGNORECASE,
 )
 #: Instamatic's real-space images taken while a crystal is tracked.
-_NOT_FOLDERS = {"tiff_image", "__pycache__", "node_modules"}
+NOT_FOLDERS = {"tiff_image", "__pycache__", "node_modules"}
 #: Folders that only say the format: the data set is the folder above them.
 _FORMAT_FOLDERS = {"smv", "data", "tiff", "tif", "red", "mrc", "cbf", "img", "frames", "images", "raw", "diff"}
 _PREFERENCE = [".h5", ".nxs", ".img", ".smv", ".cbf", ".tiff", ".tif", ".mrc"]
@@ -57,12 +57,11 @@ class Series:
 
 def find_series(root: Path) -> list[Series]:
     """Every series of files at or below a folder, the longest first."""
-    groups: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
-    suffixes = frame_suffixes()
+    found: list[Series] = []
     count = 0
     for folder, inner, names in os.walk(root):
         depth = len(Path(folder).relative_to(root).parts)
-        inner[:] = sorted(d for d in inner if d not in _NOT_FOLDERS and not d.startswith(".") and depth < MAX_DEPTH)
+        inner[:] = sorted(d for d in inner if d not in NOT_FOLDERS and not d.startswith(".") and depth < MAX_DEPTH)
         if "report.json" in names and Path(folder) != root:
             # what credo wrote about an earlier run
             inner[:] = []
@@ -70,13 +69,21 @@ def find_series(root: Path) -> list[Series]:
         count += len(names)
         if count > MAX_FILES:
             raise UnreadableInput(f"{root}: more than {MAX_FILES} files below it", "give the folder of one data set")
-        for name in names:
-            stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a Path for each of many thousand names is slow
-            if suffix.lower() in suffixes and not name.startswith(".") and not _NOT_FRAMES.fullmatch(name):
-                if _is_part(stem, suffix.lower(), names):
-                    continue
-                groups[folder, suffix.lower(), _DIGITS.sub("#", stem)].append(Path(folder, name))
-    return sorted((series_of(files) for files in groups.values()), key=lambda s: (-len(s), str(s.files[0])))
+        found += series_in(Path(folder), names)
+    return sorted(found, key=lambda s: (-len(s), str(s.files[0])))
+
+
+def series_in(folder: Path, names: list[str]) -> list[Series]:
+    """The series among the files ``names`` of one folder, in no order."""
+    groups: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    suffixes = frame_suffixes()
+    for name in names:
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a Path for each of many thousand names is slow
+        if suffix.lower() in suffixes and not name.startswith(".") and not _NOT_FRAMES.fullmatch(name):
+            if _is_part(stem, suffix.lower(), names):
+                continue
+            groups[suffix.lower(), _DIGITS.sub("#", stem)].append(Path(folder, name))
+    return [series_of(files) for files in groups.values()]
 
 
 def _is_part(stem: str, suffix: str, names: list[str]) -> bool:
@@ -126,7 +133,7 @@ def choose_series(found: list[Series], root: Path) -> tuple[Series, tuple[str, .
             f"{root}: no frames in it or below it", f"frames end in {', '.join(sorted(frame_suffixes()))}"
         )
     best = found[0]
-    copies = [s for s in found if s.dataset == best.dataset and _same_frames(s, best)]
+    copies = [s for s in found if s.dataset == best.dataset and same_frames(s, best)]
     best = min(copies, key=lambda s: (_rank(s), str(s.folder)))
     notes = [f"{s.folder.name or s.folder}: the same frames again, left aside." for s in copies if s is not best]
     others = [s for s in found if s not in copies]
@@ -143,7 +150,7 @@ def choose_series(found: list[Series], root: Path) -> tuple[Series, tuple[str, .
     return best, tuple(notes)
 
 
-def _same_frames(a: Series, b: Series) -> bool:
+def same_frames(a: Series, b: Series) -> bool:
     """Whether two series are one in two places or formats.
 
     In one format the files must have the same names (others are other pictures, such as real-space images of the

@@ -15,7 +15,7 @@ from credo.model import Cell, CredoError, Reflections, UnreadableInput
 from credo.pipeline.data_set import DataSet, Refused
 from credo.pipeline.output import read_report
 
-__all__ = ["read_phases", "wavelengths"]
+__all__ = ["by_intensity", "read_phases", "wavelengths"]
 
 #: Files looked for in folders; of those beside each other the first is taken, as they hold the same data.
 _FILES = ("experiment.json", "XDS_ASCII.HKL", "XDS_ASCII.HKL.gz", "INTEGRATE.HKL", "INTEGRATE.HKL.gz")
@@ -83,13 +83,13 @@ def _of_cluster(path: Path) -> tuple[list[list[Path]], list[Refused]]:
     refused = [Refused(str(r.get("dataset")), str(r.get("reason"))) for r in report.get("rejected", [])]
     for part in report.get("clusters", []):
         members = [names[i] for i in part.get("members", []) if 0 <= i < len(names)]
-        groups, foreign = _by_intensity(members, part)
+        groups, foreign = by_intensity(members, part)
         out += groups
         refused += foreign
     return [[p for q in map(Path, g) for p in (_below(q) if q.is_dir() else [q])] for g in out if g], refused
 
 
-def _by_intensity(members: list[str], part: dict[str, Any]) -> tuple[list[list[str]], list[Refused]]:
+def by_intensity(members: list[str], part: dict[str, Any]) -> tuple[list[list[str]], list[Refused]]:
     """The phases of a cluster of cells. What is of none is refused with the reason given there; sets of which nothing
     certain is known, and single ones, go with the largest phase, to be judged by it."""
     labels = part.get("intensity_labels") or [1] * len(members)
