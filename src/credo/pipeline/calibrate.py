@@ -52,7 +52,8 @@ def calibrate_rings(
     settings, overrides = settings or CalibrateSettings(), overrides or GeometryOverrides()
     paths = [Path(p) for p in paths]
     inputs = paths + ([settings.cif] if settings.cif else [])
-    output = Output(out, "calibrate", fingerprint([p for p in inputs if p.exists()], (settings, overrides)), inputs)
+    key = fingerprint([p for p in inputs if p.exists()], (settings, overrides))
+    output = Output(out, "calibrate", key, inputs, (settings, overrides))
 
     def work(folder: Path) -> dict[str, Any]:
         name, lines = _standard(settings)

@@ -22,7 +22,7 @@ from credo.pipeline.data_set import DataSet, Refused
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.clustering import clustering_page
 
-__all__ = ["ClusterSettings", "cluster"]
+__all__ = ["ClusterSettings", "cluster", "sorted_sets"]
 
 
 class ClusterSettings(BaseModel):
@@ -61,7 +61,7 @@ def cluster(
     paths, settings = [Path(p) for p in paths], settings or ClusterSettings()
     files = [Path(k) for k in known if Path(k).is_file()]
     key = fingerprint([p for p in (*paths, *files) if p.exists()], (settings, tuple(known)))
-    output = Output(out, "cluster", key, paths)
+    output = Output(out, "cluster", key, paths, (settings, {"known": list(known) or None}), files)
 
     def work(folder: Path) -> dict[str, Any]:
         say = progress or (lambda _: None)
@@ -72,7 +72,7 @@ def cluster(
             raise CannotDo(_nothing(rejected), "give cells.yaml, experiment.json or reflection files",
                            {"rejected": refused})  # fmt: skip
         say(f"sorting {len(members)} cells")
-        numbers = {**_sorted(members, settings), "rejected": refused}
+        numbers = {**sorted_sets(members, settings), "rejected": refused}
         if phases:
             say("looking for known phases")
             numbers |= identified(members, phases)
@@ -90,7 +90,7 @@ def _nothing(rejected: list[Refused]) -> str:
     return f"no cell was found: {first}" + (f" (and {len(rejected) - 1} more)" if len(rejected) > 1 else "")
 
 
-def _sorted(members: list[DataSet], settings: ClusterSettings) -> dict[str, Any]:
+def sorted_sets(members: Sequence[DataSet], settings: ClusterSettings) -> dict[str, Any]:
     """The keys of report.json."""
     cells, centrings = [m.crystal.cell for m in members], [m.crystal.centring for m in members]
     if settings.metric != "strain":
@@ -113,7 +113,7 @@ def _sorted(members: list[DataSet], settings: ClusterSettings) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _described(part: CellCluster, members: list[DataSet], settings: ClusterSettings) -> dict[str, Any]:
+def _described(part: CellCluster, members: Sequence[DataSet], settings: ClusterSettings) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "members": part.members, "reference": part.reference, "cell": part.cell.parameters, "cell_esd": part.cell.esd,
         "reindex": part.reindex, "lattice_index": part.index, "posterior": part.posterior, "strain": part.strain,

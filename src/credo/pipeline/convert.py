@@ -34,7 +34,7 @@ def convert(
     single = bool(target.suffix)
     folder = (out or default_folder("convert", [source])) if single else target
     key = fingerprint([p for p in [source] if p.exists()], (overrides, to, str(target.resolve())))
-    output = Output(folder, "convert", key, [source])
+    output = Output(folder, "convert", key, [source], (overrides, {"to": to}))
     if progress:
         progress("converting")
 

@@ -60,7 +60,7 @@ def demo(
     """
     settings = demo_series(seed)
     sample_structure(sample)  # an unknown name is refused before anything is written
-    output = Output(out, "demo", fingerprint([], (settings, sample)))
+    output = Output(out, "demo", fingerprint([], (settings, sample)), settings=(settings, {"sample": sample}))
 
     def work(_: Path) -> dict[str, Any]:
         frames, result = output.folder / "frames", output.folder / "result"

@@ -46,7 +46,7 @@ def fourier(
     """``credo map``: observed.ccp4, difference.ccp4, double.ccp4 (2Fo − Fc), report.html, and peaks in report.json."""
     model, reflections, settings = Path(model), Path(reflections), settings or MapSettings()
     inputs = [model, reflections]
-    output = Output(out, "map", fingerprint([p for p in inputs if p.exists()], settings), inputs)
+    output = Output(out, "map", fingerprint([p for p in inputs if p.exists()], settings), inputs, settings)
 
     def work(folder: Path) -> dict[str, Any]:
         still = RefineSettings(cycles=0, d_min=settings.d_min, merge=settings.merge)

@@ -95,7 +95,7 @@ def merge(
     """``credo merge``: reflection files, folders of them, or a result of `credo cluster`; returns the report."""
     paths, settings = [Path(p) for p in paths], settings or MergeSettings()
     say = progress or (lambda _: None)
-    output = Output(out, "merge", fingerprint([p for p in paths if p.exists()], settings), paths)
+    output = Output(out, "merge", fingerprint([p for p in paths if p.exists()], settings), paths, settings)
     places = settings.xscale or settings.dials or settings.engine != "credo"
 
     def work(folder: Path) -> dict[str, Any]:

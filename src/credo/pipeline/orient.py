@@ -37,7 +37,7 @@ def orient_file(
     frames turned as found. ``truth``: of a simulated series, to tell the error."""
     path, settings = Path(path), settings or OrientFileSettings()
     inputs = [p for p in (path, settings.angles, truth) if p is not None]
-    output = Output(out, "orient", fingerprint([p for p in inputs if p.exists()], settings), inputs)
+    output = Output(out, "orient", fingerprint([p for p in inputs if p.exists()], settings), inputs, settings)
     say = progress or (lambda _: None)
 
     def work(folder: Path) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from typing import Any
 from credo import __version__
 from credo.io.project import write_json
 from credo.model import CannotDo, CredoError, UnreadableInput
+from credo.pipeline.provenance import MANIFEST, Given, file_hash, given, record, result_files, write_manifest
 
-__all__ = ["Output", "default_folder", "fingerprint", "read_report", "run_command"]
+__all__ = ["Output", "default_folder", "files_to_read", "fingerprint", "read_report", "run_command"]
 
 _STAGING = ".unfinished"
 
@@ -43,6 +44,12 @@ def _input_files(root: Path) -> list[Path]:
         else:
             found += [file for name in names if (file := Path(folder, name)).is_file()]
     return sorted(found)
+
+
+def files_to_read(root: Path) -> list[Path]:
+    """The files of a folder that a command reads: those of data, or what an earlier command left there for others."""
+    report = read_report(root)
+    return result_files(root, report) if report.get("files") else _input_files(root)
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -76,10 +83,18 @@ def default_folder(command: str, paths: Sequence[Path]) -> Path:
 
 
 class Output:
-    """``folder`` with the report of ``command``; refuses a folder that holds anything not made by that command."""
+    """``folder`` with the report of ``command``; refuses a folder that holds anything not made by that command.
 
-    def __init__(self, folder: Path, command: str, key: str = "", inputs: Sequence[Path] = ()) -> None:
-        self.folder, self.command, self.key = Path(folder), command, key
+    ``inputs``: what people gave; ``beside``: what is read besides; ``settings``: a model, a mapping, or a tuple of
+    these, which the report tells.
+    """
+
+    def __init__(
+        self, folder: Path, command: str, key: str = "", inputs: Sequence[Path] = (), settings: Any = None,
+        beside: Sequence[Path] = (),
+    ) -> None:  # fmt: skip
+        self.folder, self.command, self.key, self.settings = Path(folder), command, key, settings
+        self._read = list(dict.fromkeys(Path(p).resolve() for p in (*inputs, *beside)))
         self._given = [str(p) for p in inputs]
         self._inputs = [str(Path(p).resolve()) for p in inputs]
         self._start = time.perf_counter()
@@ -132,6 +147,11 @@ class Output:
         write_json(self.report_path, report)
         return report
 
+    def read_hashes(self) -> list[tuple[Given, dict[str, str]]]:
+        """The hashes of every input as it is now."""
+        here = self.folder.resolve()
+        return [given(p, files_to_read(p) if p.is_dir() else [], here) for p in self._read if p.exists()]
+
     def fail(self, reason: str, remedy: str = "", **more: Any) -> None:
         """The report of a failure; the files of an earlier run stay. A full disk must not hide the first error."""
         with suppress(CredoError):
@@ -166,10 +186,14 @@ def run_command(output: Output, work: Callable[[Path], dict[str, Any]], force: b
         return {**earlier, "reused": True}
     try:
         output.write({}, output.earlier.get("files", ()), ok=False, reason="unfinished: still running, or killed")
+        read = output.read_hashes()
         with output.staging() as folder:
             numbers = work(folder)
+            write_manifest(folder / MANIFEST, read)
             files = _files(folder)
-        return output.write(numbers, files)
+            written = {name: file_hash(folder / name) for name in files}
+        origin = record(output.settings, [entry for entry, _ in read], written)
+        return output.write({**numbers, "provenance": origin}, files)
     except CredoError as error:
         error.reason = output.placed(error.reason)
         output.fail(error.reason, error.remedy, **error.numbers)

@@ -44,7 +44,8 @@ def solve_outside(
     solution, refined isotropically by credo; its own files stay in ``out``/ENGINE."""
     path, settings = Path(path), settings or SolveFileSettings()
     beside = [p for p in (path, path.with_suffix(".ins"), path.with_suffix(".hkl")) if p.is_file()]
-    output = Output(out, "solve", fingerprint(beside, settings) + engine, [path])
+    key = fingerprint(beside, settings) + engine
+    output = Output(out, "solve", key, [path], (settings, {"engine": engine}), beside)
 
     def work(folder: Path) -> dict[str, Any]:
         data = read_reflections(path, settings)
@@ -101,7 +102,8 @@ def refine_outside(
     if settings.optimise_weights or settings.scale_cell:
         raise UnreadableInput("SHELXL is not asked to optimise weights or to scale a cell", "use credo's own engine")
     inputs = [model, reflections]
-    output = Output(out, "refine", fingerprint([p for p in inputs if p.exists()], settings) + "shelxl", inputs)
+    key = fingerprint([p for p in inputs if p.exists()], settings) + "shelxl"
+    output = Output(out, "refine", key, inputs, (settings, {"engine": "shelxl"}))
 
     def work(folder: Path) -> dict[str, Any]:
         prepared = prepared_model(model, settings)

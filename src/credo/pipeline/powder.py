@@ -64,7 +64,7 @@ def powder(
     """``credo powder``: simulated.xy, reflections.csv, powder.svg and, with a measured pattern, R."""
     model, settings = Path(model), settings or PowderSettings()
     inputs = [model] + ([Path(measured)] if measured else [])
-    output = Output(out, "powder", fingerprint([p for p in inputs if p.exists()], settings), inputs)
+    output = Output(out, "powder", fingerprint([p for p in inputs if p.exists()], settings), inputs, settings)
 
     def work(folder: Path) -> dict[str, Any]:
         structure = prepared_model(model, RefineSettings()).model.structure

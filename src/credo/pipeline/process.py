@@ -71,7 +71,7 @@ def process(
     paths = [Path(p) for p in paths]
     missing = next((p for p in paths if not p.exists()), None)
     key = "" if missing else fingerprint(paths, (settings, overrides))
-    output = Output(out, "process", key, paths)
+    output = Output(out, "process", key, paths, (settings, overrides))
     say = progress or (lambda _: None)
 
     def work(folder: Path) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def refine(
     """``credo refine``: refined.res, refined.cif, refined.fcf, difference.ccp4, report.html; returns the report."""
     model, reflections, settings = Path(model), Path(reflections), settings or RefineSettings()
     inputs = [model, reflections]
-    output = Output(out, "refine", fingerprint([p for p in inputs if p.exists()], settings), inputs)
+    output = Output(out, "refine", fingerprint([p for p in inputs if p.exists()], settings), inputs, settings)
 
     def work(folder: Path) -> dict[str, Any]:
         prepared = prepared_model(model, settings)

@@ -42,7 +42,7 @@ def simulate_frames(
         settings = settings.model_copy(update={"faults": faults})
     inputs = [] if cif is None else [Path(cif)]
     key = fingerprint([p for p in inputs if p.exists()], (settings, sample_name, form))
-    output = Output(out, "simulate frames", key, inputs)
+    output = Output(out, "simulate frames", key, inputs, (settings, {"sample": sample_name, "form": form}))
     say = progress or (lambda _: None)
 
     def work(folder: Path) -> dict[str, Any]:

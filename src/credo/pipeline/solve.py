@@ -201,7 +201,7 @@ def solve_file(
     """
     path, settings = Path(path), settings or SolveFileSettings()
     beside = [p for p in (path, path.with_suffix(".ins"), path.with_suffix(".hkl")) if p.is_file()]
-    output = Output(out, "solve", fingerprint(beside, settings), [path])
+    output = Output(out, "solve", fingerprint(beside, settings), [path], settings, beside)
 
     def work(folder: Path) -> dict[str, Any]:
         data = read_reflections(path, settings)

@@ -63,7 +63,8 @@ def compare_structures(
     if settings.reference is None and len(files) < 2:
         raise UnreadableInput("one structure alone cannot be compared", "give several, or --reference")
     base = _file(Path(settings.reference)) if settings.reference else files[0]
-    output = Output(out, "compare", fingerprint([*files, base], settings), [Path(p) for p in paths])
+    key = fingerprint([*files, base], settings)
+    output = Output(out, "compare", key, [Path(p) for p in paths], settings, [*files, base])
 
     def work(folder: Path) -> dict[str, Any]:
         target = _structure(base)
