@@ -44,6 +44,7 @@ _COMMANDS = (
     (app, "cluster", "credo.app.sorting:cluster", "Cells sorted by lattice, then data sets by intensity."),
     (app, "merge", "credo.app.merging:merge", "Data sets of one phase scaled together and merged."),
     (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),
+    (app, "explain", "credo.app.explaining:explain", "Where a result comes from, and whether all still is as it was."),
     (app, "convert", "credo.app.conversion:convert", "Any readable format to any writable one."),
     (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),
     (_simulate, "frames", "credo.app.simulation:frames", "A rotation series from a CIF or a shipped sample."),
