@@ -17,8 +17,10 @@ from credo.model import Cell, Experiment, Reflections
 from credo.physics.structure_factors import structure_factors
 from credo.physics.symmetry import laue_rotations, unique_reflections
 from credo.pipeline.process import process
+from credo.pipeline.solve import SolveFileSettings, solve_file
 from credo.reduce.equivalents import merge_equivalents
 from credo.reduce.refine import refine
+from credo.solve.compare import compare
 
 pytestmark = pytest.mark.data
 
@@ -105,6 +107,19 @@ def test_garnets_intensities_are_a_garnets(processed, shared_data, mineral, leas
     calculated = np.abs(structure_factors(structure, merged.hkl)) ** 2
     assert len(merged) > 900
     assert np.corrcoef(calculated, merged["intensity"])[0, 1] > least
+
+
+def test_garnet_frames_become_a_garnet(processed, shared_data, tmp_path):
+    """The next command of the chain takes what the first one left."""
+    run = processed("garnet")
+    settings = SolveFileSettings(composition="Ca3 Al2 Si3 O12")
+    report = solve_file(run.folder / "XDS_ASCII.HKL", tmp_path / "solved", settings)
+    assert report["space_group"] == "I a -3 d"
+    found = read_structure(tmp_path / "solved" / "structure.cif")
+    found_is = compare(found, read_structure(shared_data / "cifs/minerals_amcsd/Grossular.cif"))
+    assert found_is.right == 1
+    assert found_is.extra == 0
+    assert found_is.max_deviation < 0.1
 
 
 def test_cinchonine_is_primitive_monoclinic(processed):

@@ -8,6 +8,7 @@ import numpy as np
 
 from credo.kernels.structure_factors import point_factors
 from credo.physics.symmetry import laue_rotations
+from credo.solve.averaging import averaged_sites
 from credo.solve.deconvolve import deconvolved_sites
 from credo.solve.group_phasing import absent_in
 from credo.solve.normalise import PhasingData
@@ -64,18 +65,24 @@ def _judge_all(
     likely = [f for f in fits if f.worst >= (0.55 if top < 0.75 else 0.75) * top]
     # the higher the order, the more an equal agreement means
     likely.sort(key=lambda f: -(f.agreement + 0.03 * np.log2(f.order)))
+    judged = (judge(data, f, *recycle(data, transform, f), n_atoms) for f in _distinct(likely, most))
+    return sorted(judged, key=lambda c: c.score)
+
+
+def _distinct(fits: list[GroupFit], most: int) -> list[GroupFit]:
+    """The first fits that are not one group in two settings."""
     chosen: list[GroupFit] = []
-    for fit in likely:
+    for fit in fits:
         if len(chosen) < most and not any(same_operations(fit, other) for other in chosen):
             chosen.append(fit)
-    return sorted((judge(data, f, *recycle(data, transform, f), n_atoms) for f in chosen), key=lambda c: c.score)
+    return chosen
 
 
 def supergroups_of(
-    data: PhasingData, candidate: Candidate, xyz: np.ndarray, weight: np.ndarray, laue_group: str, centring: str,
-    n_atoms: float,
-) -> list[Candidate]:  # fmt: skip
-    """Groups of higher order that the phases of a structure obey: sites (n, 3) on conventional axes, weights (n,).
+    data: PhasingData, candidate: Candidate, xyz: np.ndarray, weight: np.ndarray, laue_group: str, centring: str
+) -> list[Candidate]:
+    """Groups of higher order that the phases of a structure obey, its atoms averaged: sites (n, 3) on conventional
+    axes, weights (n,).
 
     Within one Laue class a supergroup is centrosymmetric, so a centrosymmetric candidate has none.
     """
@@ -87,7 +94,15 @@ def supergroups_of(
     f = point_factors(data.hkl.astype(float), rot, fit.operations.trans, sites, weight).sum(axis=1)
     phases = data.e * np.exp(-1j * np.angle(f))
     fits = [g for g in rank_groups(data, phases, laue_group, centring) if g.order > fit.order and g.worst > 0.6]
-    return _judge_all(data, phases, fits, n_atoms, 3)
+    every = (np.einsum("rij,nj->nri", rot, sites) + fit.operations.trans).reshape(-1, 3)
+    return [_averaged(data, g, every, np.repeat(weight, fit.order)) for g in _distinct(fits, 3)]
+
+
+def _averaged(data: PhasingData, fit: GroupFit, every: np.ndarray, weight: np.ndarray) -> Candidate:
+    """Atoms (n, 3) of a primitive cell, as one candidate of a higher group."""
+    sites = averaged_sites(every - fit.shift, weight, fit.operations, data.cell.metric)
+    calc = _point_factors(data, sites, fit).sum(axis=1)
+    return Candidate(fit, sites, data.e * np.exp(-1j * np.angle(calc)), *_agreement(data, fit, np.abs(calc)))
 
 
 def deconvolved(data: PhasingData, candidate: Candidate, n_atoms: float, rounds: int = 3) -> Candidate:

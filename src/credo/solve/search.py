@@ -256,7 +256,7 @@ class Search:
         # images are summed over all operations, so that atoms on special positions count less
         xyz = np.array([a.xyz for a in atoms])
         weight = np.array([strength(a.element) * a.occupancy for a in atoms]) * multiplicities(xyz, group) / order
-        return supergroups_of(p.data, best.candidate, xyz, weight, p.laue_group, p.centring, p.n_atoms)
+        return supergroups_of(p.data, best.candidate, xyz, weight, p.laue_group, p.centring)
 
 
 def _preference(c: Completed) -> float:
