@@ -51,23 +51,37 @@ class Engine:
     ) -> None:
         self.ctrl, self.listeners, self.done = ctrl, tuple(listeners), dict(done or {})
         self._stream: tuple[tuple[float, int], Iterator[Frame]] | None = None
-        self._go, self._stopped = threading.Event(), ""
+        self._streams = 0
+        self._go, self._stopped, self._unheard = threading.Event(), "", False
         self._go.set()
 
     def run(self, steps: Steps[Any]) -> Any:
-        """What the plan returns. Whatever happens, the data set is closed and the beam is off afterwards."""
-        self._tell("begin run")
+        """What the plan returns. Whatever happens, the beam is off afterwards, and listeners are told of the end.
+
+        A run that fails or is stopped also stops the stage and puts the optics and the rotation speed back.
+        """
+        before = (self.ctrl.link.call("snapshot"), self.ctrl.stage.get_rotation_speed())
         reason = "done"
         try:
+            self._tell("begin run")
             return self._run(steps)
         except BaseException as error:
-            reason = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
+            reason = getattr(error, "reason", "") or f"{type(error).__name__}: {error}".removesuffix(": ")
             raise
         finally:
-            self._close_stream()
+            self._end_run(reason, before)
+
+    def _end_run(self, reason: str, before: tuple[Mapping[str, Any], float]) -> None:
+        """Beam off first; a listener that fails does not keep the others from closing their files."""
+        self._close_stream()
+        with suppress(CredoError):
+            self.ctrl.beam.blank()
+        if reason != "done":
             with suppress(CredoError):
-                self.ctrl.beam.blank()
-            self._tell("end run", reason=reason)
+                self.ctrl.put_back(*before)
+        for listener in self.listeners:
+            with suppress(CredoError):
+                listener(Event(self.ctrl.link.clock.time(), "end run", {"reason": reason}))
 
     def pause(self) -> None:
         """At the next ``Pause`` of the plan."""
@@ -91,6 +105,8 @@ class Engine:
                 try:
                     outcome = self._do(step)
                 except CredoError as error:
+                    if self._unheard:
+                        raise
                     self._tell("fault", step=type(step).__name__.lower(), error=type(error).__name__, reason=str(error))
                     step = steps.throw(error)
                 else:
@@ -144,11 +160,15 @@ class Engine:
         (self.ctrl.beam.blank if step.on else self.ctrl.beam.unblank)()
 
     def _look(self, step: do.Look) -> Shot:
-        before = self._pose()
-        frame = self._next(step) if step.stream else self.ctrl.acquire(step.exposure, step.binning)
-        shot = Shot(frame, before, self._pose())
-        self._tell("frame", shot, role=step.role, number=frame.number)
-        return shot
+        while True:
+            before = self._pose()
+            frame = self._next(step) if step.stream else self.ctrl.acquire(step.exposure, step.binning)
+            shot = Shot(frame, before, self._pose())
+            fresh = not step.stream or frame.began >= step.since
+            role = step.role if fresh else "passed over"
+            self._tell("frame", shot, role=role, number=frame.number, stream=self._streams, **step.about)
+            if fresh:
+                return shot
 
     def _next(self, step: do.Look) -> Frame:
         how = (step.exposure, step.binning)
@@ -156,6 +176,7 @@ class Engine:
             self._close_stream()
             camera = self.ctrl.camera.name
             self._stream = (how, self.ctrl.link.stream(camera, step.exposure, step.binning))
+            self._streams += 1
         frame = next(self._stream[1], None)
         if frame is None:
             self._stream = None
@@ -193,8 +214,12 @@ class Engine:
 
     def _tell(self, kind: str, shot: Shot | None = None, /, **facts: Any) -> None:
         event = Event(self.ctrl.link.clock.time(), kind, facts, shot)
-        for listener in self.listeners:
-            listener(event)
+        try:
+            for listener in self.listeners:
+                listener(event)
+        except CredoError:
+            self._unheard = True  # what cannot be written down is not done: no plan may go on
+            raise
 
     _ways: Mapping[type, Callable[..., Any]] = {
         do.Move: _move, do.Turn: _turn, do.Wait: _wait, do.Stop: _halt, do.Set: _set,

@@ -104,12 +104,16 @@ class Look:
     ``stream``: of the camera's running stream, with nothing but the dead time between (begun by the first such step,
     ended by any step but ``Set``, ``Note``, ``Read`` and ``Turn``); else one exposure with the beam on for it only,
     unless it is on already. ``role``: ``data`` is kept in the data set that is open, anything else only shown.
+    ``since``: frames of the stream that began before this Unix time (lenses were still changing) are passed over.
+    ``about``: plain JSON that is told with the frame (a crystal's number, a beam-tilt step [deg] as ``tilt_deg``).
     """
 
     exposure: float
     role: str = "look"
     stream: bool = False
     binning: int = 1
+    since: float = 0.0
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -239,9 +239,10 @@ class TEMController:
             self.beam.blank()
             raise
         finally:
-            self._put_back(before, speed)
+            self.put_back(before, speed)
 
-    def _put_back(self, before: Mapping[str, Any], speed: float) -> None:
+    def put_back(self, before: Mapping[str, Any], speed: float) -> None:
+        """Stop the stage, set the rotation speed and the optics of an earlier ``link.call("snapshot")``."""
         status = self.link.call("status")
         if status["alarm"]:
             return  # nothing moves or changes until somebody has looked; the end of control puts it back
@@ -301,7 +302,7 @@ class TEMController:
         try:
             if kind is not None:
                 self.beam.blank()
-                self._put_back(*self._entered)
+                self.put_back(*self._entered)
         finally:
             self.close()
 
