@@ -12,7 +12,7 @@ import numpy as np
 from credo.io.atomic import atomic_path
 from credo.model import Experiment
 
-__all__ = ["write"]
+__all__ = ["omega_attributes", "write", "write_static"]
 
 
 def write(path: Path, images: Iterable[np.ndarray], experiment: Experiment, dtype: np.dtype) -> None:
@@ -22,28 +22,45 @@ def write(path: Path, images: Iterable[np.ndarray], experiment: Experiment, dtyp
     """
     n = len(experiment.scan)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        entry = _group(file, "entry", "NXentry")
-        entry["definition"] = "NXmx"
-        file.attrs["default"] = "entry"
-        entry.attrs["default"] = "data"
-        data = _group(entry, "data", "NXdata")
-        data.attrs["signal"] = "data"
+        entry = write_static(file, experiment, dtype)
         rows, columns = experiment.detector.shape
-        images_set = data.create_dataset(
+        images_set = entry["data"].create_dataset(  # type: ignore[union-attr]
             "data", (n, rows, columns), dtype, chunks=(1, rows, columns), compression="gzip", compression_opts=1,
             shuffle=True,
         )  # fmt: skip
         for i, image in enumerate(images):
             images_set[i] = image
-        source = _group(entry, "source", "NXsource")
-        source["name"] = "electron gun"
-        source["probe"] = "electron"
-        instrument = _group(entry, "instrument", "NXinstrument")
-        instrument["name"] = "transmission electron microscope"
-        beam = _group(instrument, "beam", "NXbeam")
-        _number(beam, "incident_wavelength", experiment.beam.wavelength, "angstrom")
-        _detector(instrument, experiment, dtype)
-        _sample(entry, experiment)
+        _write_scan(entry, experiment)
+
+
+def write_static(file: h5py.File, experiment: Experiment, dtype: np.dtype) -> h5py.Group:
+    """Everything but the images and what changes from frame to frame; returns the entry, where ``data`` waits for
+    images and ``sample/transformations`` for ``omega`` (with ``omega_attributes``) and ``omega_end``."""
+    entry = _group(file, "entry", "NXentry")
+    entry["definition"] = "NXmx"
+    file.attrs["default"] = "entry"
+    entry.attrs["default"] = "data"
+    data = _group(entry, "data", "NXdata")
+    data.attrs["signal"] = "data"
+    source = _group(entry, "source", "NXsource")
+    source["name"] = "electron gun"
+    source["probe"] = "electron"
+    instrument = _group(entry, "instrument", "NXinstrument")
+    instrument["name"] = "transmission electron microscope"
+    beam = _group(instrument, "beam", "NXbeam")
+    _number(beam, "incident_wavelength", experiment.beam.wavelength, "angstrom")
+    _detector(instrument, experiment, dtype)
+    sample = _group(entry, "sample", "NXsample")
+    sample["name"] = "crystal"
+    sample["depends_on"] = "/entry/sample/transformations/omega"
+    _group(sample, "transformations", "NXtransformations")
+    return entry
+
+
+def omega_attributes(experiment: Experiment) -> dict[str, Any]:
+    """What the dataset ``omega`` says of the rotation axis, in the McStas frame."""
+    mx, my, mz = experiment.goniometer.axis
+    return {"units": "deg", "depends_on": ".", "transformation_type": "rotation", "vector": np.array([-mx, -my, mz])}
 
 
 def _group(parent: h5py.Group, name: str, kind: str) -> h5py.Group:
@@ -63,7 +80,7 @@ def _number(group: h5py.Group, name: str, value: float | np.ndarray, unit: str =
 
 
 def _detector(instrument: h5py.Group, experiment: Experiment, dtype: np.dtype) -> None:
-    det, scan = experiment.detector, experiment.scan
+    det = experiment.detector
     pixel = det.pixel_size_mm * 1e-3
     distance = det.distance_mm(experiment.beam.wavelength) * 1e-3
     x, y = det.origin
@@ -76,15 +93,9 @@ def _detector(instrument: h5py.Group, experiment: Experiment, dtype: np.dtype) -
     _number(group, "distance", distance, "m")
     _number(group, "beam_center_x", x, "pixel")
     _number(group, "beam_center_y", y, "pixel")
-    group["sequence_number"] = scan.numbers
     if np.dtype(dtype).kind in "ui":
         largest = np.iinfo(dtype).max
         group["saturation_value"] = min(int(det.saturation or largest), int(largest), 2**31 - 1)
-    if scan.exposure_s is not None:
-        _number(group, "count_time", float(np.median(scan.exposure_s)), "s")
-        _number(group, "frame_time", float(np.median(scan.exposure_s)), "s")
-    if scan.timestamps is not None:
-        _number(group, "timestamps", scan.timestamps, "s")
     group["depends_on"] = "/entry/instrument/detector/transformations/translation"
     moves = _group(group, "transformations", "NXtransformations")
     _number(
@@ -109,15 +120,16 @@ def _detector(instrument: h5py.Group, experiment: Experiment, dtype: np.dtype) -
         )  # fmt: skip
 
 
-def _sample(entry: h5py.Group, experiment: Experiment) -> None:
+def _write_scan(entry: h5py.Group, experiment: Experiment) -> None:
     scan = experiment.scan
-    mx, my, mz = experiment.goniometer.axis
-    sample = _group(entry, "sample", "NXsample")
-    sample["name"] = "crystal"
-    sample["depends_on"] = "/entry/sample/transformations/omega"
-    moves = _group(sample, "transformations", "NXtransformations")
-    _number(
-        moves, "omega", scan.start_deg, "deg",
-        depends_on=".", transformation_type="rotation", vector=np.array([-mx, -my, mz]),
-    )  # fmt: skip
+    group: Any = entry["instrument/detector"]
+    group["sequence_number"] = scan.numbers
+    if scan.exposure_s is not None and len(scan):
+        _number(group, "count_time", float(np.median(scan.exposure_s)), "s")
+        _number(group, "frame_time", float(np.median(scan.exposure_s)), "s")
+    if scan.timestamps is not None:
+        _number(group, "timestamps", scan.timestamps, "s")
+    moves: Any = entry["sample/transformations"]
+    moves["omega"] = scan.start_deg
+    moves["omega"].attrs.update(omega_attributes(experiment))
     _number(moves, "omega_end", scan.end_deg, "deg")
