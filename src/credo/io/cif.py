@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 
 from credo import __version__
-from credo.io.electron import voltage_of
+from credo.io.cif_electron import collection_items, source_items
 from credo.io.frame_file import reading
 from credo.io.merged import cell_or_none, without_geometry
 from credo.io.space_group import find_space_group
@@ -216,7 +216,9 @@ def write_cif(path: Path, experiment: Experiment, reflections: Reflections, name
     if "rejected" in r:
         r = r.select(~r["rejected"])
     safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:60] or "credo"
-    items = _audit() + _crystal(experiment) + _measurement(experiment, r)
+    wavelength = experiment.beam.wavelength if "wavelength" in experiment.known else None
+    told = collection_items(experiment.acquisition, wavelength, None, experiment.beam.convergence_deg)
+    items = _audit() + _crystal(experiment) + quoted(source_items(wavelength) + told) + _measurement(experiment, r)
     text = f"data_{safe}\n" + "".join(f"{key:<42s} {value}\n" for key, value in items)
     text += _operations(experiment) + (_unmerged(r) if "phi" in r else _merged(r))
     write_text(path, text)
@@ -256,19 +258,22 @@ def _volume_esd(cell: Cell) -> float | None:
     return float(np.sqrt(max(g @ cell.covariance @ g, 0.0)))
 
 
+def quoted(items: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Values as a CIF writes them, in one line each unless quotes of both kinds are in it."""
+    return [(key, value if value in ("?", ".") else _quote(" ".join(value.split()))) for key, value in items]
+
+
+def _quote(text: str) -> str:
+    out = gemmi.cif.quote(text)
+    return f"\n{out}" if out.startswith(";") else out
+
+
 def _measurement(experiment: Experiment, r: Reflections) -> list[tuple[str, str]]:
     d = 1 / np.linalg.norm(r.hkl @ experiment.crystal.cell.B.T, axis=1) if len(r) else np.array([1.0])
     theta = np.degrees(np.arcsin(np.clip(experiment.beam.wavelength / (2 * d), 0, 1)))
-    out = [
-        ("_diffrn_radiation_probe", "electron"),
-        ("_diffrn_radiation_type", "electron"),
-        ("_diffrn_radiation_wavelength", f"{experiment.beam.wavelength:.6f}"),
-        ("_diffrn_source", "'transmission electron microscope'"),
-        ("_diffrn_source_voltage", f"{voltage_of(experiment.beam.wavelength):.0f}"),
-    ]
+    out = []
     if "phi" in r:
         out += [
-            ("_diffrn_measurement_method", "'continuous-rotation 3D electron diffraction'"),
             ("_diffrn_reflns_number", str(len(r))),
             ("_diffrn_reflns_theta_min", f"{theta.min():.4f}"),
             ("_diffrn_reflns_theta_max", f"{theta.max():.4f}"),

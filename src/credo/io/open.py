@@ -10,6 +10,7 @@ import numpy as np
 
 from credo.io.archive import is_archive, unpack
 from credo.io.assemble import assemble
+from credo.io.collection_log import read_acquisition
 from credo.io.frame_file import FrameFile, Hints, reading
 from credo.io.instamatic import nearby, read_ed3d_hints, read_log, read_pts_hints, read_xds_hints
 from credo.io.overrides import GeometryOverrides
@@ -166,7 +167,7 @@ def _open_series(
     experiment = assemble(
         files, numbers[keep], sources, overrides, source=str(source.resolve()), problems=notes, need_angles=need_angles
     )
-    return Opened(experiment, stack)
+    return Opened(experiment.replace(acquisition=read_acquisition(series.folder, beside.get("log"))), stack)
 
 
 def _sources(first: FrameFile, name: str, beside: dict[str, Path]) -> Sources:

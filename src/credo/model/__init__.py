@@ -1,5 +1,6 @@
 """The nouns of 3D electron diffraction: immutable values, their geometry, their JSON."""
 
+from credo.model.acquisition import Acquisition
 from credo.model.cell import Cell
 from credo.model.crystal import Crystal
 from credo.model.errors import CannotDo, CredoError, UnreadableInput
@@ -11,6 +12,7 @@ from credo.model.report import Report
 from credo.model.structure import Atom, Structure
 
 __all__ = [
+    "Acquisition",
     "ArrayFrames",
     "Atom",
     "Beam",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from credo.model.acquisition import Acquisition
 from credo.model.crystal import Crystal
 from credo.model.geometry import Beam, Detector, Goniometer, Optics, Scan
 from credo.model.value import Value
@@ -26,6 +27,7 @@ class Experiment(Value):
     kind: str = ""
     known: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    acquisition: Acquisition = field(default_factory=Acquisition)
 
     @property
     def crystal(self) -> Crystal:

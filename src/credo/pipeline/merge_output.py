@@ -14,7 +14,9 @@ from credo.io.merged import without_geometry
 from credo.io.reflection_files import write_any
 from credo.io.xscale import write_scaled
 from credo.merge.error_model import chi_squares
-from credo.model import Reflections
+from credo.model import Acquisition, Reflections
+from credo.pipeline.collection import measured, together
+from credo.pipeline.merge_input import wavelengths
 from credo.pipeline.merge_outside import scale_outside, write_for_dials, write_for_xscale
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ def write_phase(folder: Path, found: Merged, settings: MergeSettings, lasting: P
     """merged.hkl and .ins, .mtz, .cif; scaled.HKL (XSCALE's layout), cells.yaml, datasets.xlsx; what XSCALE and
     dials.scale read, if asked for; and what the chosen program makes of it, in ``lasting``."""
     cell, group = found.cell, found.group
-    experiment = without_geometry(cell, group, found.wavelength, source=str(lasting), kind="merged")
-    experiment = experiment.replace(beam=experiment.beam.replace(wavelength=found.wavelength))
+    told = found.wavelength if len(wavelengths(found.sets)) else None
+    experiment = without_geometry(cell, group, told, source=str(lasting), kind="merged")
+    beam = experiment.beam.replace(wavelength=found.wavelength)
+    experiment = experiment.replace(beam=beam, acquisition=_collection(found))
     merged = Reflections({n: found.table[n] for n in ("h", "k", "l", "intensity", "sigma")})
     for name in ("merged.hkl", "merged.mtz", "merged.cif"):
         write_any(folder / name, experiment, merged)
@@ -48,6 +52,11 @@ def write_phase(folder: Path, found: Merged, settings: MergeSettings, lasting: P
             write(place / engine, found)
     if settings.engine != "credo":
         scale_outside(lasting / settings.engine, settings.engine, found)
+
+
+def _collection(found: Merged) -> Acquisition:
+    """Of the sets that were kept, one crystal each."""
+    return together([measured(s.experiment) for s, m in zip(found.sets, found.members) if m.kept])
 
 
 def dataset_rows(found: Merged) -> list[dict[str, Any]]:
@@ -100,6 +109,7 @@ def numbers_of(found: Merged) -> dict[str, Any]:
     return {
         "space_group": found.group.xhm(), "laue_group": found.laue.laue_group, "centring": found.laue.centring,
         "cell": list(found.cell.parameters), "cell_esd": list(found.cell.esd or ()), "wavelength": found.wavelength,
+        "collection": _collection(found).to_dict(),
         "candidates": [_candidate(g) for g in found.candidates[:10]],
         "laue_candidates": [
             {"laue_group": c.laue_group, "probability": c.probability, "cc": _known(c.cc), "strain": c.strain}

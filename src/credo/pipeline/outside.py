@@ -56,7 +56,7 @@ def solve_outside(
         )  # fmt: skip
         told = {"space_group": settings.space_group or ""} if engine == "sir2014" else {}
         found = _SOLVERS[engine](task, output.folder / engine, program, seconds=_SECONDS, **told)
-        write_structure(folder, found.structure, _on_its_axes(found, data), path.stem)
+        write_structure(folder, found.structure, _on_its_axes(found, data), path.stem, solution=found.program)
         return _solution(found, laue, data)
 
     return run_command(output, work, force)
@@ -69,7 +69,7 @@ def _on_its_axes(found: Outcome, data: ReflectionSet) -> ReflectionSet:
     table = read_hkl(found.reflections)
     return ReflectionSet(
         found.structure.cell, data.centring, data.laue_groups, table.hkl.astype(int), table["intensity"],
-        table["sigma"], data.wavelength, data.composition, data.notes,
+        table["sigma"], data.wavelength, data.composition, data.notes, data.acquisition,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from credo.io.open import GeometryOverrides, Opened, in_memory, open_experiment
 from credo.model import CannotDo, CredoError, Experiment, Frames, Reflections, Report, UnreadableInput
+from credo.pipeline.collection import measured
 from credo.pipeline.output import Output, fingerprint, run_command
 
 __all__ = ["ProcessSettings", "Processed", "Unfinished", "process", "reduce_frames", "reduce_spots"]
@@ -63,14 +64,18 @@ def process(
     overrides: GeometryOverrides | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    key: str | None = None,
 ) -> dict[str, Any]:
-    """``credo process``: writes ``out`` and returns its report.json. See the contract for the keys."""
+    """``credo process``: writes ``out`` and returns its report.json. See the contract for the keys.
+
+    key: of the input and the settings, instead of one made from names, sizes and times.
+    """
     from credo.pipeline.report_html import write_page
 
     settings, overrides = settings or ProcessSettings(), overrides or GeometryOverrides()
     paths = [Path(p) for p in paths]
     missing = next((p for p in paths if not p.exists()), None)
-    key = "" if missing else fingerprint(paths, (settings, overrides))
+    key = "" if missing else key or fingerprint(paths, (settings, overrides))
     output = Output(out, "process", key, paths, (settings, overrides))
     say = progress or (lambda _: None)
 
@@ -129,6 +134,7 @@ def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> P
     experiment, reflections, stages["integrate"] = integrate(experiment, frames, bad, limits, background, spots)
     say("symmetry and scale")
     experiment, reflections = _symmetry_and_scale(experiment, reflections, settings, stages)
+    experiment = experiment.replace(acquisition=measured(experiment))
     report = _summary(experiment, spots, reflections, frames, stages)
     return Processed(experiment, spots, reflections, report, frames, stages, partials)
 
@@ -249,6 +255,7 @@ def _summary(experiment, spots, reflections, frames, stages: dict[str, Report]) 
         "centring": crystal.centring,
         "laue_group": crystal.laue_group,
         "space_group": crystal.space_group,
+        "collection": experiment.acquisition.to_dict(),
         "rotation_axis_deg": experiment.goniometer.angle_deg,
         "hand_score": index["hand_score"],
         "beam_center": list(detector.origin),

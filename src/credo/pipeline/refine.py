@@ -11,7 +11,8 @@ import gemmi
 from credo.io.reflection_files import read_any
 from credo.io.shelx import write_hkl
 from credo.io.text import read_text, write_text
-from credo.model import Reflections
+from credo.model import Acquisition, Reflections
+from credo.pipeline.collection import collection_beside, solved_by
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.refinement import refinement_page
 from credo.solve.fourier import write_ccp4
@@ -43,8 +44,9 @@ def refine(
         prepared = prepared_model(model, settings)
         experiment, table = read_any(reflections)
         done = refined_structure(prepared, experiment, table, settings, progress)
-        _write(folder, done, model.stem)
-        return numbers_of(done)
+        how = collection_beside(reflections)
+        _write(folder, done, model.stem, how, solved_by(model))
+        return {**numbers_of(done), "collection": how.to_dict()}
 
     return run_command(output, work, force)
 
@@ -91,7 +93,7 @@ def _dynamical_numbers(d: Dynamical) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(folder: Path, done: Refinement, name: str) -> None:
+def _write(folder: Path, done: Refinement, name: str, how: Acquisition, solution: str) -> None:
     refined = done.refined
     peaks = tuple((p.xyz, p.height) for p in done.peaks)
     z = done.prepared.z
@@ -103,7 +105,16 @@ def _write(folder: Path, done: Refinement, name: str) -> None:
     }))  # fmt: skip
     residual = (float(done.difference.max()), float(done.difference.min()), float(done.difference.std()))
     extras = CifExtras(
-        done.wavelength, done.merged, residual, res, read_text(folder / "refined.hkl"), z, notes=done.notes
+        done.wavelength,
+        done.merged,
+        residual,
+        res,
+        read_text(folder / "refined.hkl"),
+        z,
+        notes=done.notes,
+        acquisition=how,
+        theory="dynamical" if done.dynamical else "kinematical",
+        solution=solution,
     )
     write_text(folder / "refined.cif", structure_cif(refined, extras, name))
     write_text(folder / "refined.fcf", fcf_text(refined, name))

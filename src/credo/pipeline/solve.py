@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ import gemmi
 import numpy as np
 from pydantic import Field
 
+from credo.io.cif_electron import CITATION
 from credo.io.merged import PLACEHOLDER_WAVELENGTH
 from credo.io.reflection_files import read_any
 from credo.io.shelx import write_hkl
 from credo.io.shelx_ins import read_ins
 from credo.io.space_group import centring_and_laue, find_space_group
 from credo.io.text import write_text
-from credo.model import CannotDo, Cell, CredoError, Experiment, Reflections, Structure, UnreadableInput
+from credo.model import Acquisition, CannotDo, Cell, CredoError, Experiment, Reflections, Structure, UnreadableInput
 from credo.physics.symmetry import LAUE_CLASSES
+from credo.pipeline.collection import collection_beside
 from credo.pipeline.frameworks import FrameworkResult, framework_numbers, framework_wanted, search_framework
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.framework import framework_page
@@ -73,6 +75,7 @@ class ReflectionSet:
     wavelength: float
     composition: str | None
     notes: tuple[str, ...]
+    acquisition: Acquisition = field(default_factory=Acquisition)
 
 
 def read_reflections(path: Path, settings: SolveFileSettings) -> ReflectionSet:
@@ -97,7 +100,8 @@ def read_reflections(path: Path, settings: SolveFileSettings) -> ReflectionSet:
     known = experiment is not None and "wavelength" in experiment.known
     found = experiment.beam.wavelength if known and experiment else PLACEHOLDER_WAVELENGTH
     wavelength = settings.wavelength or found
-    return ReflectionSet(cell, centring, groups, hkl, i, s, wavelength, composition, tuple(notes))
+    how = collection_beside(path)
+    return ReflectionSet(cell, centring, groups, hkl, i, s, wavelength, composition, tuple(notes), how)
 
 
 def _columns(table: Reflections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -222,6 +226,7 @@ def solve_file(
 
 def _write_framework(folder: Path, result: FrameworkResult, data: ReflectionSet, name: str) -> dict[str, Any]:
     numbers, best = framework_numbers(result, data), result.found.best
+    numbers["collection"] = data.acquisition.to_dict()
     written = write_structure(folder, best.structure, data, name, best.restraints) if best else None
     write_text(folder / "report.html", framework_page(result.found, numbers, name, written))
     return numbers
@@ -255,6 +260,7 @@ def _numbers(found: Solution, laue: str, data: ReflectionSet) -> dict[str, Any]:
         ],
         "trials": len(found.merits),
         "d_min": found.d_min,
+        "collection": data.acquisition.to_dict(),
         "cpu_seconds": round(found.seconds, 2),
         "reasons": list(found.reasons),
         "warnings": [*data.notes, *([best.note] if best and best.note else [])],
@@ -262,7 +268,12 @@ def _numbers(found: Solution, laue: str, data: ReflectionSet) -> dict[str, Any]:
 
 
 def write_structure(
-    folder: Path, structure: Structure, data: ReflectionSet, name: str, restraints: tuple[Any, ...] = ()
+    folder: Path,
+    structure: Structure,
+    data: ReflectionSet,
+    name: str,
+    restraints: tuple[Any, ...] = (),
+    solution: str = CITATION,
 ) -> tuple[Structure, np.ndarray]:
     """A solved structure, refined isotropically to convergence where that works, in every format.
 
@@ -282,7 +293,8 @@ def write_structure(
     write_hkl(folder / "structure.hkl", Reflections({**columns, "intensity": observed.f2, "sigma": observed.sigma}))
     res = res_text(refined, data.wavelength)
     write_text(folder / "structure.res", res)
-    write_text(folder / "structure.cif", structure_cif(refined, CifExtras(data.wavelength, merged, res=res), name))
+    extras = CifExtras(data.wavelength, merged, res=res, acquisition=data.acquisition, solution=solution)
+    write_text(folder / "structure.cif", structure_cif(refined, extras, name))
     fit = fit_structure(refined.structure, observed, data.wavelength, LeastSquaresSettings(cycles=0))
     seen = fourier_map(refined.structure, fit, observed, "observed")
     write_ccp4(folder / "observed.ccp4", seen, refined.structure)

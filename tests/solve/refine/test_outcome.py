@@ -109,7 +109,7 @@ def test_cif_is_read_back(refined, tmp_path):
     items = {
         "_refine_ls_R_factor_gt", "_refine_ls_wR_factor_ref", "_refine_ls_goodness_of_fit_ref", "_reflns_number_gt",
         "_refine_ls_number_reflns", "_refine_ls_number_parameters", "_refine_ls_shift/su_max",
-        "_refine_diff_density_max", "_chemical_formula_sum", "_cell_formula_units_Z", "_space_group_name_H-M_alt",
+        "_refine_diff.potential_max", "_chemical_formula_sum", "_cell_formula_units_Z", "_space_group_name_H-M_alt",
         "_diffrn_radiation_probe", "_iucr_refine_instructions_details", "_refine_ls_weighting_details",
     }  # fmt: skip
     assert all(block.find_value(i) not in (None, "?") for i in items)

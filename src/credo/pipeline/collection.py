@@ -1,0 +1,78 @@
+"""How the intensities of a file were measured: handed on from report to report, from frames to the structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from credo.model import Acquisition, Experiment
+from credo.pipeline.output import read_report
+
+__all__ = ["collection_beside", "measured", "solved_by", "together"]
+
+_MEANS = (
+    "rotation_deg", "speed_deg_s", "exposed_s", "flux", "precession_deg", "area_size_um", "temperature_k",
+    "mosaicity_deg",
+)  # fmt: skip
+_ALIKE = (
+    "mode", "tracking", "tracking_method", "illumination", "area", "microscope", "source", "camera", "software",
+    "log",
+)  # fmt: skip
+
+
+def measured(experiment: Experiment) -> Acquisition:
+    """Of one processed crystal: what its log said, the rotation and the exposure of its frames where it said nothing,
+    and the mosaicity."""
+    a, scan = experiment.acquisition, experiment.scan
+    more: dict[str, Any] = {}
+    if a.rotation_deg is None and len(scan) > 1 and "angles" in experiment.known:
+        more["rotation_deg"] = scan.range_deg
+    if a.exposed_s is None and scan.exposure_s is not None and not len(scan.missing):
+        more["exposed_s"] = float(scan.exposure_s.sum())
+    if experiment.crystals and a.mosaicity_deg is None:
+        more["mosaicity_deg"] = experiment.crystal.mosaicity_deg
+    return a.replace(**more) if more else a
+
+
+def solved_by(model: Path) -> str:
+    """Who solved the structure of a model, for its CIF; ? where no report beside it says so."""
+    report = read_report(model.parent)
+    if report.get("command") != "solve" or not report.get("solved") or model.name not in report.get("files", ()):
+        return "?"
+    return str(report.get("engine") or f"credo {report.get('version')} (The credo developers, 2026)")
+
+
+def together(parts: Sequence[Acquisition]) -> Acquisition:
+    """Of a merge: numbers are the means of one crystal, where every log tells them; words where all are alike."""
+    if not parts:
+        return Acquisition()
+    values: dict[str, Any] = {}
+    for name in _MEANS:
+        every = [getattr(p, name) for p in parts]
+        if all(v is not None for v in every):
+            values[name] = sum(every) / len(every)
+    # the mean of the doses, not the product of means
+    if values.get("exposed_s") and values.get("flux") is not None:
+        fluences = [p.fluence for p in parts if p.fluence is not None]
+        values["flux"] = sum(fluences) / len(fluences) / values["exposed_s"]
+    for name in _ALIKE:
+        first = getattr(parts[0], name)
+        if all(getattr(p, name) == first for p in parts):
+            values[name] = first
+    return Acquisition(**values, crystals=sum(p.crystals for p in parts))
+
+
+def collection_beside(path: Path) -> Acquisition:
+    """Of a file of reflections: what the report beside it, or above it for one of several phases, tells."""
+    for folder in (path.parent, path.parent.parent):
+        report = read_report(folder)
+        phases = report.get("phases") if folder != path.parent else None
+        named = [p for p in phases or () if isinstance(p, dict) and p.get("name") == path.parent.name]
+        for told in (*(p.get("collection") for p in named), report.get("collection") if not phases else None):
+            if isinstance(told, dict):
+                try:
+                    return Acquisition.from_dict(told)
+                except (TypeError, ValueError):
+                    return Acquisition()
+    return Acquisition()
