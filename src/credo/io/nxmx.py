@@ -35,7 +35,15 @@ def sniff(path: Path) -> bool:
 
 
 def _file(path: Path) -> h5py.File:
-    return h5py.File(path, "r", locking=False)
+    """Also one that is still being written, or that a crash left so (single writer, multiple readers)."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError:
+        try:
+            return h5py.File(path, "r", swmr=True, libver="latest", locking=False)
+        except (OSError, ValueError):
+            pass
+        raise
 
 
 def _entry(file: h5py.File) -> h5py.Group | None:
@@ -197,10 +205,15 @@ class _Header:
     def array(self, name: str, n: int) -> np.ndarray | None:
         """One number for each image."""
         dataset = self.dataset(name)
-        if dataset is None or _size(dataset) != n:
+        if dataset is None or not _has(dataset, n):
             return None
-        values = np.ravel(dataset[()]).astype(float)
+        values = np.ravel(dataset[()])[:n].astype(float)
         return values if np.isfinite(values).all() else None
+
+
+def _has(dataset: h5py.Dataset, n: int) -> bool:
+    """One value for each of n images; in a file that grows, values are written before their image."""
+    return _size(dataset) == n or (bool(dataset.file.swmr_mode) and _size(dataset) > n)
 
 
 def _size(dataset: h5py.Dataset) -> int:
@@ -256,10 +269,10 @@ def _rotation(entry: h5py.Group) -> h5py.Dataset | None:
 def _angles(entry: h5py.Group, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Start and width of every frame [deg]."""
     dataset = _rotation(entry)
-    if dataset is None or _size(dataset) != n:
+    if dataset is None or not _has(dataset, n):
         return None, None
     factor = 180 / np.pi if _unit(dataset, "deg").startswith("rad") else 1.0
-    start = np.ravel(dataset[()]).astype(float) * factor
+    start = np.ravel(dataset[()])[:n].astype(float) * factor
     group = str(dataset.parent.name).removeprefix(str(entry.name) + "/")
     name = str(dataset.name).rsplit("/", 1)[-1]
     header = _Header(entry)

@@ -1,0 +1,92 @@
+"""A file that grows: read while it does, after a clean end, and after the process was killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from credo.io import nxmx
+from credo.io.nxmx_stream import GrowingNXmx, mend, read_columns
+from credo.io.open import open_experiment
+from credo.model import Beam, Detector, Experiment, Goniometer, Scan
+from credo.model.errors import CannotDo
+
+
+def experiment() -> Experiment:
+    detector = Detector((40, 50), 0.004, (24.0, 21.0), saturation=11810)
+    return Experiment(Beam(0.02508), detector, Goniometer.in_plane(141.0), Scan.regular(0, 0.0, 1.0))
+
+
+def values(i: int, n: int | None = None) -> dict[str, float]:
+    return {"number": n or i + 1, "timestamp": 1.8e9 + i, "exposure": 0.5, "omega": -5 + 0.5 * i,
+            "omega_end": -4.55 + 0.5 * i, "dose": 0.1 * i}  # fmt: skip
+
+
+def grow(path: Path, n: int) -> GrowingNXmx:
+    store = GrowingNXmx(path, experiment(), np.dtype("u2"), {"dose": "e/angstrom^2"})
+    for i in range(n):
+        store.append(np.full((40, 50), i, dtype=np.uint16), values(i, i + 1 + (i > 2)))
+    return store
+
+
+def test_read_while_it_grows_and_afterwards(tmp_path):
+    store = grow(tmp_path / "frames.h5", 6)
+    growing = nxmx.read(store.path)
+    assert growing.shape == (6, 40, 50)
+    assert growing.numbers.tolist() == [1, 2, 3, 5, 6, 7]
+    np.testing.assert_array_equal(growing.read(4), np.full((40, 50), 4))
+    store.append(np.zeros((40, 50), dtype=np.uint16), values(6, 8))
+    store.close({"omega": np.arange(7.0)}, origin=(25.5, 20.5))
+    found = open_experiment(store.path)
+    assert found.frames is not None and len(found.frames) == 7
+    assert found.experiment.detector.origin == (25.5, 20.5)
+    assert found.experiment.goniometer.angle_deg == pytest.approx(141.0)
+    np.testing.assert_allclose(found.experiment.scan.start_deg, np.arange(7.0))
+    assert set(found.experiment.known) >= {"wavelength", "q_per_pixel", "origin", "axis", "angles"}
+    with h5py.File(store.path) as file:  # an ordinary file for other programs
+        assert file["entry/credo/dose"].attrs["units"] == "e/angstrom^2"
+
+
+def test_a_killed_process_loses_no_frame(tmp_path):
+    path = tmp_path / "frames.h5"
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import test_nxmx_stream as t
+store = t.grow(Path({str(path)!r}), 5)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert nxmx.read(path).shape[0] == 5  # as it lies there
+    assert mend(path, {"dose": np.arange(5.0)}) == 5
+    with h5py.File(path, "r") as file:
+        assert file["entry/data/data"].shape == (5, 40, 50)
+        assert file["entry/data/data"][3].max() == 3
+    assert read_columns(path)["number"].tolist() == [1, 2, 3, 5, 6]
+    np.testing.assert_allclose(read_columns(path)["dose"], np.arange(5.0))
+
+
+def test_nothing_is_overwritten(tmp_path):
+    grow(tmp_path / "frames.h5", 1).close()
+    with pytest.raises(CannotDo, match="exists"):
+        grow(tmp_path / "frames.h5", 1)
+
+
+def test_a_disk_that_is_full_is_told(tmp_path, monkeypatch):
+    store = grow(tmp_path / "frames.h5", 2)
+
+    class Full:
+        def resize(self, *_, **__):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "_images", Full())
+    with pytest.raises(CannotDo, match="No space"):
+        store.append(np.zeros((40, 50), dtype=np.uint16), values(2))
+    store.abandon()
+    assert nxmx.read(store.path).shape[0] == 2
