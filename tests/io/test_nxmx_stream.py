@@ -41,12 +41,13 @@ def test_read_while_it_grows_and_afterwards(tmp_path):
     assert growing.numbers.tolist() == [1, 2, 3, 5, 6, 7]
     np.testing.assert_array_equal(growing.read(4), np.full((40, 50), 4))
     store.append(np.zeros((40, 50), dtype=np.uint16), values(6, 8))
-    store.close({"omega": np.arange(7.0)}, origin=(25.5, 20.5))
+    better = np.array([0.01234567, 0.913, 1.8142, 3.61, 4.513, 5.4121, 6.3139])
+    store.close({"omega": better, "omega_end": better + 0.8}, origin=(25.5, 20.5))
     found = open_experiment(store.path)
     assert found.frames is not None and len(found.frames) == 7
     assert found.experiment.detector.origin == (25.5, 20.5)
     assert found.experiment.goniometer.angle_deg == pytest.approx(141.0)
-    np.testing.assert_allclose(found.experiment.scan.start_deg, np.arange(7.0))
+    np.testing.assert_allclose(found.experiment.scan.start_deg, better)
     assert set(found.experiment.known) >= {"wavelength", "q_per_pixel", "origin", "axis", "angles"}
     with h5py.File(store.path) as file:  # an ordinary file for other programs
         assert file["entry/credo/dose"].attrs["units"] == "e/angstrom^2"
