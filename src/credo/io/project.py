@@ -20,6 +20,7 @@ __all__ = [
     "atomic_path",
     "atomic_write",
     "json_text",
+    "plain",
     "read_experiment",
     "read_reflections",
     "write_experiment",
@@ -61,18 +62,18 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 def json_text(data: dict[str, Any]) -> str:
     """Plain JSON; numbers that JSON does not have (NaN, infinity) become null."""
-    return json.dumps(_plain(data), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(plain(data), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     if isinstance(value, Path):

@@ -13,7 +13,7 @@ import numpy as np
 from credo.io.formats import frame_suffixes
 from credo.model.errors import UnreadableInput
 
-__all__ = ["Series", "choose_series", "find_series", "same_frames", "series_in", "series_of"]
+__all__ = ["Series", "choose_series", "find_series", "rank", "same_frames", "series_in", "series_of"]
 
 MAX_FILES = 500_000
 MAX_DEPTH = 6
@@ -134,7 +134,7 @@ def choose_series(found: list[Series], root: Path) -> tuple[Series, tuple[str, .
         )
     best = found[0]
     copies = [s for s in found if s.dataset == best.dataset and same_frames(s, best)]
-    best = min(copies, key=lambda s: (_rank(s), str(s.folder)))
+    best = min(copies, key=lambda s: (rank(s), str(s.folder)))
     notes = [f"{s.folder.name or s.folder}: the same frames again, left aside." for s in copies if s is not best]
     others = [s for s in found if s not in copies]
     rivals = [s for s in others if 4 * len(s) >= len(best)]
@@ -165,6 +165,7 @@ def same_frames(a: Series, b: Series) -> bool:
     return common >= 0.8 * max(len(a), len(b)) or (common == min(len(a), len(b)) > 0.1 * max(len(a), len(b)))
 
 
-def _rank(series: Series) -> int:
+def rank(series: Series) -> int:
+    """The formats' order of preference where the same frames are there twice, 0 first."""
     suffix = series.files[0].suffix.lower()
     return _PREFERENCE.index(suffix) if suffix in _PREFERENCE else len(_PREFERENCE)

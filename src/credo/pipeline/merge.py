@@ -25,7 +25,7 @@ from credo.pipeline.merge_input import read_phases, wavelengths
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.reduce.statistics import Statistics, find_resolution, merging_statistics
 
-__all__ = ["MergeSettings", "Merged", "merge", "merge_sets"]
+__all__ = ["MergeSettings", "Merged", "letters", "merge", "merge_sets"]
 
 Progress = Callable[[str], None]
 
@@ -121,7 +121,7 @@ def _each(
     done: list[Merged] = []
     failed: list[dict[str, Any]] = []
     for k, sets in enumerate(phases):
-        name = _letters(k)
+        name = letters(k)
         try:
             found = merge_sets(sets, settings, name, refused if k == 0 else [], say)
         except CannotDo as error:
@@ -141,9 +141,9 @@ def _each(
     return done, failed
 
 
-def _letters(k: int) -> str:
+def letters(k: int) -> str:
     """A, B, ... Z, AA, ..."""
-    return (_letters(k // 26 - 1) if k >= 26 else "") + chr(65 + k % 26)
+    return (letters(k // 26 - 1) if k >= 26 else "") + chr(65 + k % 26)
 
 
 def merge_sets(

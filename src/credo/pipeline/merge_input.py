@@ -15,7 +15,7 @@ from credo.model import Cell, CredoError, Reflections, UnreadableInput
 from credo.pipeline.data_set import DataSet, Refused
 from credo.pipeline.output import read_report
 
-__all__ = ["by_intensity", "read_phases", "wavelengths"]
+__all__ = ["LEAST", "by_intensity", "read_phases", "read_set", "wavelengths"]
 
 #: Files looked for in folders; of those beside each other the first is taken, as they hold the same data.
 _FILES = ("experiment.json", "XDS_ASCII.HKL", "XDS_ASCII.HKL.gz", "INTEGRATE.HKL", "INTEGRATE.HKL.gz")
@@ -24,8 +24,8 @@ _NEEDED = ("h", "k", "l", "intensity", "sigma")
 #: Verdicts of `credo cluster` on sets that belong to no phase.
 _FOREIGN = {"junk", "mixture", "strained", "empty"}
 #: What merging needs of a table, and what files of other programs need.
-_LEAST = (*_NEEDED, "phi", "rejected", "overloaded")
-_KEPT = (*_LEAST, "x", "y", "frame", "x_calc", "y_calc", "phi_calc", "rlp", "partiality", "profile_cc")
+LEAST = (*_NEEDED, "phi", "rejected", "overloaded")
+_KEPT = (*LEAST, "x", "y", "frame", "x_calc", "y_calc", "phi_calc", "rlp", "partiality", "profile_cc")
 
 
 def read_phases(
@@ -54,7 +54,7 @@ def read_phases(
         for file in files:
             say(f"reading {file.name}")
             try:
-                found.append(_read(file, cell, _KEPT if places else _LEAST))
+                found.append(read_set(file, cell, _KEPT if places else LEAST))
             except CredoError as error:
                 first = first or error
                 refused.append(Refused(str(file), error.reason.removeprefix(str(file)).lstrip(":, ")))
@@ -128,7 +128,11 @@ def _below(path: Path) -> list[Path]:
     return out
 
 
-def _read(path: Path, given: Sequence[float] | None, columns: Sequence[str]) -> DataSet:
+def read_set(path: Path, given: Sequence[float] | None = None, columns: Sequence[str] = LEAST) -> DataSet:
+    """One data set of one file: its intensities of the main lattice, and only these columns.
+
+    given: the cell of a file that has none.
+    """
     if path.name == "experiment.json":
         beside = path.with_name("reflections.h5")
         if not beside.is_file():

@@ -111,7 +111,9 @@ class Output:
             raise UnreadableInput(f"{folder}: is the input itself", "give another folder by --out")
         if folder.exists() and not folder.is_dir():
             raise UnreadableInput(f"{folder}: is a file", "give a new folder by --out")
-        if folder.is_dir() and any(folder.iterdir()) and read_report(folder).get("command") != self.command:
+        # a kill may leave the report's own temporary file, and nothing else
+        there = folder.is_dir() and any(p for p in folder.iterdir() if not p.match(".report.json.*.part"))
+        if there and read_report(folder).get("command") != self.command:
             raise UnreadableInput(
                 f"{folder}: not empty, and not an earlier result of `credo {self.command}`",
                 "give a new folder by --out",
