@@ -7,7 +7,7 @@ and collect.json. ``resume`` finishes what a crash left open and tells a new eng
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any

@@ -2,11 +2,13 @@
 
 HDF5's single-writer-multiple-readers mode orders its writes so that a file is whole up to the last flush; what a crash
 leaves has its "being written" mark still set, which readers ignore by opening it in that mode, and ``mend`` removes.
+HDF5 cannot close a file on a full disk (it crashes): some space is kept beside the file, and given up for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ _PLACES = {
     "omega_end": ("sample/transformations/omega_end", "f8", "deg"),
 }
 _OWN = "credo"
+#: Frames for which space is kept, and its least [bytes].
+_SPARE_FRAMES, _SPARE = 4, 2_000_000
 #: Time that compressing a pixel takes at most [s], and the part of the exposure that it may take.
 _COMPRESSING, _SHARE = 4e-8, 0.25
 
@@ -49,6 +53,8 @@ class GrowingNXmx:
         filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if quick else {}
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._spare = self.path.with_name(f".{self.path.name}.spare")
+            _fill(self._spare, max(_SPARE, _SPARE_FRAMES * rows * columns_ * np.dtype(dtype).itemsize))
             self._file = h5py.File(self.path, "x", libver="latest", locking=False)
             entry = write_static(self._file, experiment, dtype)
             shape, chunk = (0, rows, columns_), (1, rows, columns_)
@@ -63,19 +69,32 @@ class GrowingNXmx:
             self._file.swmr_mode = True
 
     def append(self, image: np.ndarray, values: Mapping[str, float]) -> None:
-        """The values first, then the image: a reader never sees an image without them."""
-        with _writing(self.path):
-            for name, column in self._columns.items():
-                column.resize(self.n + 1, axis=0)
-                column[self.n] = values[name]
-                column.flush()
-            self._images.resize(self.n + 1, axis=0)
-            self._images[self.n] = image
-            self._images.flush()
+        """The values first, then the image: a reader never sees an image without them.
+
+        On a full disk the frame is still written, at the cost of the space kept for it, and CannotDo is raised.
+        """
+        with _writing(self.path, lambda: self._rescue(image, values)):
+            self._put(image, values)
+        self.n += 1
+
+    def _put(self, image: np.ndarray, values: Mapping[str, float]) -> None:
+        for name, column in self._columns.items():
+            column.resize(self.n + 1, axis=0)
+            column[self.n] = values[name]
+            column.flush()
+        self._images.resize(self.n + 1, axis=0)
+        self._images[self.n] = image
+        self._images.flush()
+
+    def _rescue(self, image: np.ndarray, values: Mapping[str, float]) -> None:
+        self._spare.unlink(missing_ok=True)
+        self._images.resize(self.n, axis=0)  # the place of the failed image, which HDF5 takes for written
+        self._put(image, values)
         self.n += 1
 
     def close(self, final: Mapping[str, np.ndarray] | None = None, origin: tuple[float, float] | None = None) -> None:
         """``final``: columns (n,) that are better known now; ``origin`` (x, y) [px] of the direct beam."""
+        self._spare.unlink(missing_ok=True)
         with _writing(self.path):
             try:
                 _settle(self._file, final or {}, origin)
@@ -84,6 +103,7 @@ class GrowingNXmx:
 
     def abandon(self) -> None:
         """Close whatever the state, after an error; what was appended stays."""
+        self._spare.unlink(missing_ok=True)
         try:
             self._file.close()
         except (OSError, RuntimeError):
@@ -91,17 +111,27 @@ class GrowingNXmx:
 
 
 class _writing:
-    """HDF5's errors as ours, with the file and the remedy."""
+    """HDF5's errors as ours, with the file and the remedy, after ``rescue``."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, rescue: Callable[[], None] = lambda: None) -> None:
+        self.path, self.rescue = path, rescue
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, (OSError, RuntimeError)):
-            raise CannotDo(f"{self.path}: could not be written ({error})", "free space on the disk") from error
+            with suppress(OSError, RuntimeError):
+                self.rescue()
+            reason = "the disk is full" if "No space left" in str(error) else str(error).split("(")[0].strip()
+            raise CannotDo(f"{self.path}: could not be written ({reason})", "free space on the disk") from error
+
+
+def _fill(path: Path, size: int) -> None:
+    """A file whose space is really taken."""
+    with path.open("wb") as stream:
+        stream.write(b"\xa5" * size)
+        stream.flush()
 
 
 def _data(entry: h5py.Group) -> Any:
