@@ -10,7 +10,7 @@ from credo.model import Experiment, Frames, Report
 from credo.reduce.background import Background, mean_background
 from credo.reduce.symmetry_centre import symmetry_centre
 
-__all__ = ["BeamSettings", "find_beam"]
+__all__ = ["BeamSettings", "beam_at", "find_beam"]
 
 
 class BeamSettings(BaseModel):
@@ -48,10 +48,10 @@ def find_beam(
     centre, likeness = symmetry_centre(background.raw_mean, bad)
     if not seen or (likeness > settings.symmetry and _behind_a_stop(bad, (x, y), centre)):
         return _hidden(experiment, centre, likeness, settings)
-    xy = np.array([_centre(frames[i], bad, x, y, settings.reach_px) for i in range(len(frames))])
+    xy = np.array([beam_at(frames[i], bad, x, y, settings.reach_px) for i in range(len(frames))])
     good = np.isfinite(xy[:, 0])
     if good.sum() < max(1, 0.2 * len(xy)):
-        whole = _centre(mean, bad, x, y, settings.reach_px)
+        whole = beam_at(mean, bad, x, y, settings.reach_px)
         xy[:] = whole if np.isfinite(whole[0]) else (x + 0.5, y + 0.5)
         good[:] = True
     xy = _filled(xy, good)
@@ -131,7 +131,7 @@ def _ring(image: np.ndarray, x: int, y: int, radius: float) -> np.ndarray:
     return image[(r > radius) & (r < 2 * radius)]
 
 
-def _centre(frame: np.ndarray, bad: np.ndarray, x: float, y: float, reach: float) -> tuple[float, float]:
+def beam_at(frame: np.ndarray, bad: np.ndarray, x: float, y: float, reach: float) -> tuple[float, float]:
     """Centre of mass (x, y) of the beam's disc within ``reach`` of a first guess; NaN where there is none."""
     ny, nx = frame.shape
     r = int(np.ceil(reach)) + 8

@@ -26,7 +26,7 @@ from credo.reduce.local_fit import Placed, Priors, fit_in_place
 from credo.reduce.points import reciprocal_points, strongest
 from credo.reduce.refine import RefineSettings, refine
 
-__all__ = ["IndexSettings", "index"]
+__all__ = ["IndexSettings", "index", "settle"]
 
 
 class IndexSettings(BaseModel):
@@ -77,6 +77,33 @@ def index(
     if settings.max_lattices > 1:
         refined, table = _second_lattice(refined, table, settings)
     return refined, table, _report(experiment, refined, table, best, choice, hands, searched)
+
+
+def settle(
+    experiment: Experiment, spots: Reflections, settings: IndexSettings | None = None
+) -> tuple[Experiment, Reflections, Report]:
+    """A lattice found before, with more spots: refined, and its Bravais type chosen anew; no other is looked for.
+
+    The lattice and the geometry are those of ``experiment``; numbers of the report as :func:`index`, as far as they
+    apply. Raises CannotDo where the spots do not bear the lattice out.
+    """
+    settings = settings or IndexSettings()
+    rows = strongest(spots, settings.max_spots, experiment)
+    points = reciprocal_points(experiment, spots, rows, experiment.goniometer.axis)
+    fit = likelihood(points, np.linalg.inv(_primitive_basis(experiment.crystal)))
+    if fit.score < settings.min_score:
+        raise CannotDo(f"the lattice no longer explains the {len(spots)} spots", "index again")
+    placed = Placed(experiment, points, fit)
+    refined, table, choice = _choose_setting(placed, spots, settings, experiment.detector.q_per_pixel)
+    outside = _outside_beam(refined, table)
+    share = float(np.mean(table["lattice"][outside] >= 0)) if outside.any() else 0.0
+    numbers = {
+        "n_spots": len(table), "n_indexed": _count(table), "indexed_fraction": share, "lattices": 1,
+        "lattice_score": fit.score, "centring": refined.crystal.centring,
+        "cell": list(refined.crystal.cell.parameters), "bravais_candidates": choice,
+        "rotation_axis_deg": refined.goniometer.angle_deg,
+    }  # fmt: skip
+    return refined, table, Report(numbers)
 
 
 def _refusal(n_spots: int, placed: list[Placed], settings: IndexSettings) -> CannotDo:

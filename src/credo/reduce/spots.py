@@ -10,7 +10,7 @@ from credo.model import CannotDo, Experiment, Frames, Reflections, Report
 from credo.reduce.background import Background, mean_background
 from credo.reduce.beam import beam_radius
 
-__all__ = ["SpotSettings", "find_spots"]
+__all__ = ["Marker", "SpotSettings", "find_spots"]
 
 
 class SpotSettings(BaseModel):
@@ -49,9 +49,7 @@ def find_spots(
     radius = settings.beam_radius_px
     if radius is None:
         radius = beam_radius(background.raw_mean, origin)
-    marks = _mark(experiment, frames, bad, settings, background, radius)
-    spots = _gather(experiment, frames, bad, settings, background, *marks)
-    spots = clear_of_rim(spots, origin + experiment.scan.shift_at(spots["frame"]), radius)
+    spots = _marked(experiment, frames, bad, settings, background, radius).spots(experiment)
     numbers = {"n_spots": len(spots), "beam_radius_px": radius, "gain": background.gain}
     per_frame = np.bincount(np.clip(spots["frame"].astype(int), 0, len(frames) - 1), minlength=len(frames))
     if not len(spots):
@@ -77,44 +75,89 @@ def clear_of_rim(spots: Reflections, centre: np.ndarray, radius: float) -> Refle
     return spots.select(distance > edges[crowded[-1] + 2]) if len(crowded) else spots
 
 
-def _mark(experiment, frames, bad, settings, background, radius):
-    """All pixels that stand out: label, frame, row, column, signal, background; labels follow a spot over frames."""
-    n, ny, nx = frames.shape
-    shift = experiment.scan.shift_at(np.arange(n) + 0.5)
-    block = settings.block_px
-    ratio = np.empty((-(-ny // block), -(-nx // block)), dtype=np.float32)
-    flag = np.zeros((ny, nx), dtype=np.uint8)
-    size = max(20_000, ny * nx // 8)
-    rows, cols, label = (np.empty(size, dtype=np.int32) for _ in range(3))
-    signal, back = np.empty(size, dtype=np.float32), np.empty(size, dtype=np.float32)
-    before, now = np.full((ny, nx), -1, dtype=np.int32), np.full((ny, nx), -1, dtype=np.int32)
-    tops, height = np.empty((max(1_000_000, 3000 * n), 2), dtype=np.int32), np.zeros((ny, nx), dtype=np.float32)
-    next_label, kept, last = 0, [], None
-    low = 0.8 * background.mean
-    limit = (low + np.sqrt(background.gain * low)).astype(np.float32)
-    for f in range(n):
-        frame = frames[f]
-        block_ratio(frame, background.mean, bad, background.gain, block, ratio)
-        cx, cy = np.array(experiment.detector.origin) + shift[f]
+class Marker:
+    """Pixels that stand out, frame after frame as they come, labelled so that a spot keeps its label over frames.
+
+    ``background`` may be replaced by a better one between frames.
+    """
+
+    def __init__(
+        self, bad: np.ndarray, background: Background, radius: float, settings: SpotSettings | None = None,
+        frames: int = 0,
+    ) -> None:  # fmt: skip
+        ny, nx = bad.shape
+        self.bad, self.radius, self.settings = bad, radius, settings or SpotSettings()
+        block = self.settings.block_px
+        self._ratio = np.empty((-(-ny // block), -(-nx // block)), dtype=np.float32)
+        self._flag = np.zeros((ny, nx), dtype=np.uint8)
+        size = max(20_000, ny * nx // 8)
+        self._rows, self._cols, self._label = (np.empty(size, dtype=np.int32) for _ in range(3))
+        self._signal, self._back = np.empty(size, dtype=np.float32), np.empty(size, dtype=np.float32)
+        self._before, self._now = np.full((ny, nx), -1, dtype=np.int32), np.full((ny, nx), -1, dtype=np.int32)
+        self._tops = np.empty((max(1_000_000, 3000 * frames), 2), dtype=np.int32)
+        self._height = np.zeros((ny, nx), dtype=np.float32)
+        self._next, self._last = 0, None
+        self._kept: list[tuple[np.ndarray, ...]] = []
+        self.background = background
+
+    @property
+    def background(self) -> Background:
+        return self._background
+
+    @background.setter
+    def background(self, background: Background) -> None:
+        low = 0.8 * background.mean
+        self._background = background
+        self._limit = (low + np.sqrt(background.gain * low)).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, frame: np.ndarray, centre: np.ndarray, joined: bool) -> None:
+        """The next frame (ny, nx) with the direct beam at ``centre`` (x, y); joined: the frame before is its
+        neighbour."""
+        bg, b, set_ = self._background, self.settings.block_px, self.settings
+        block_ratio(frame, bg.mean, self.bad, bg.gain, b, self._ratio)
         count = stand_out(
-            frame, background.mean, ratio, block, bad, limit, background.gain, background.gain_box, settings.pixel_z,
-            cx, cy, radius, flag, rows, cols, signal, back,
+            frame, bg.mean, self._ratio, b, self.bad, self._limit, bg.gain, bg.gain_box, set_.pixel_z,
+            centre[0], centre[1], self.radius, self._flag, self._rows, self._cols, self._signal, self._back,
         )  # fmt: skip
-        joined = last is not None and experiment.scan.numbers[f] - experiment.scan.numbers[f - 1] == 1
-        next_label = hills(rows, cols, count, signal, height, before, now, tops, label, next_label, joined)
-        if last is not None:
-            before[last[0], last[1]] = -1
-        used = rows[:count].copy(), cols[:count].copy()
-        kept.append(
-            (label[:count].copy(), np.full(count, f, dtype=np.int32), *used, signal[:count].copy(), back[:count].copy())
+        self._next = hills(
+            self._rows, self._cols, count, self._signal, self._height, self._before, self._now, self._tops, self._label,
+            self._next, joined and self._last is not None,
+        )  # fmt: skip
+        if self._last is not None:
+            self._before[self._last[0], self._last[1]] = -1
+        used = self._rows[:count].copy(), self._cols[:count].copy()
+        at = np.full(count, len(self._kept), dtype=np.int32)
+        self._kept.append(
+            (self._label[:count].copy(), at, *used, self._signal[:count].copy(), self._back[:count].copy())
         )
-        before, now, last = now, before, used
-    columns = [np.concatenate(c) for c in zip(*kept)]
-    labelled = columns[0] >= 0
-    return [c[labelled] for c in columns]
+        self._before, self._now, self._last = self._now, self._before, used
+
+    def pixels(self) -> list[np.ndarray]:
+        """Of all frames so far: label, frame (a count from 0), row, column, signal, background."""
+        columns = [np.concatenate(c) for c in zip(*self._kept)]
+        labelled = columns[0] >= 0
+        return [c[labelled] for c in columns]
+
+    def spots(self, experiment: Experiment) -> Reflections:
+        """The spots of all frames so far; ``experiment`` has these frames, in this order, in its scan."""
+        origin = np.array(experiment.detector.origin)
+        spots = _gather(experiment, len(self._kept), self.bad, self.settings, self._background, *self.pixels())
+        return clear_of_rim(spots, origin + experiment.scan.shift_at(spots["frame"]), self.radius)
 
 
-def _gather(experiment, frames, bad, settings, background, label, frame, row, col, signal, back) -> Reflections:
+def _marked(experiment, frames, bad, settings, background, radius) -> Marker:
+    marker = Marker(bad, background, radius, settings, len(frames))
+    shift = experiment.scan.shift_at(np.arange(len(frames)) + 0.5)
+    steps = np.diff(experiment.scan.numbers, prepend=experiment.scan.numbers[0])
+    for f in range(len(frames)):
+        marker.add(frames[f], np.array(experiment.detector.origin) + shift[f], bool(steps[f] == 1))
+    return marker
+
+
+def _gather(experiment, n_frames: int, bad, settings, background, label, frame, row, col, signal, back) -> Reflections:
     """Sums over each spot's pixels."""
     scan = experiment.scan
     if not len(label):
@@ -129,7 +172,7 @@ def _gather(experiment, frames, bad, settings, background, label, frame, row, co
     n = int(present.sum())
     g = background.gain
     sums, peak = np.zeros((n, 11)), np.full(n, -np.inf)
-    first, last = np.full(n, len(frames)), np.full(n, -1)
+    first, last = np.full(n, n_frames), np.full(n, -1)
     gather(spot, frame, row, col, signal, back, g, sums, first, last, peak)
     spread(spot, frame, row, col, signal, back, g, sums)
     pixels, total, flat, noise = sums[:, 0].astype(int), sums[:, 1], sums[:, 2], sums[:, 3] + 1e-9
@@ -147,7 +190,7 @@ def _gather(experiment, frames, bad, settings, background, label, frame, row, co
     phi = np.interp(f, np.arange(len(scan)) + 0.5, scan.mid_deg)
     single = (last == first) / 12.0
     edges = np.flatnonzero(np.diff(scan.numbers) > 1)
-    starts, ends = np.r_[0, edges + 1], np.r_[edges, len(frames) - 1]
+    starts, ends = np.r_[0, edges + 1], np.r_[edges, n_frames - 1]
     cut = np.isin(first, starts) | np.isin(last, ends)
     cut |= _touches(bad, spot, row, col, n)
     top = experiment.detector.saturation
