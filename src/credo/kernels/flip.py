@@ -63,13 +63,17 @@ def eliminate_low_density(rho: np.ndarray, k: float) -> None:
 @njit(cache=True, fastmath=True)
 def impose_moduli(
     g: np.ndarray, modulus: np.ndarray, status: np.ndarray, keep_missing: float, shift_weak: bool
-) -> None:
-    """The reciprocal-space half of an iteration, in place on the flat complex64 transform ``g``.
+) -> float:
+    """The reciprocal-space half of an iteration, in place on the flat complex64 transform ``g``; returns how far the
+    calculated moduli A were from the OBSERVED M, min over k of √(Σ(A − kM)²/ΣA²).
 
     OBSERVED points get their modulus and keep the phase; WEAK ones keep the calculated modulus, their phase shifted by
     90° (Oszlányi & Sütő 2005), or, without ``shift_weak``, are treated as OBSERVED; MISSING float, damped by
     ``keep_missing``; the FLOATING one (F000) is left alone; OUTSIDE is set to nought.
     """
+    am = 0.0
+    aa = 0.0
+    mm = 0.0
     for i in range(g.size):
         st = status[i]
         if st == OUTSIDE:
@@ -77,6 +81,9 @@ def impose_moduli(
         elif st == OBSERVED or (st == WEAK and not shift_weak):
             v = g[i]
             a = np.sqrt(v.real * v.real + v.imag * v.imag)
+            am += a * modulus[i]
+            aa += a * a
+            mm += modulus[i] * modulus[i]
             # what rounding leaves of nought has no phase
             if a > _NOUGHT:
                 g[i] = v * (modulus[i] / a)
@@ -87,6 +94,7 @@ def impose_moduli(
             g[i] = complex(-v.imag, v.real)
         elif st == MISSING:
             g[i] = g[i] * keep_missing
+    return np.sqrt(max(1 - am * am / (aa * mm), 0.0)) if aa * mm > 0 else 1.0
 
 
 @njit(cache=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["calculate", "calculate_with_derivatives", "gather", "point_factors"]
+__all__ = ["calculate", "calculate_with_derivatives", "gather", "point_factors", "point_factors_with_slopes"]
 
 _TWO_PI = 2 * np.pi
 
@@ -171,3 +171,25 @@ def point_factors(
                 b += np.sin(turn)
             out[n, i] = complex(a * weight[i], b * weight[i])
     return out
+
+
+@njit(cache=True, fastmath=True)
+def point_factors_with_slopes(
+    hkl: np.ndarray, rot: np.ndarray, trans: np.ndarray, xyz: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`point_factors` in double precision, and d/dx, d/dy, d/dz of it (n, a, 3)."""
+    out = np.zeros((len(hkl), len(xyz)), dtype=np.complex128)
+    slope = np.zeros((len(hkl), len(xyz), 3), dtype=np.complex128)
+    hr = np.empty(3)
+    for n in range(len(hkl)):
+        for m in range(len(rot)):
+            shift = hkl[n, 0] * trans[m, 0] + hkl[n, 1] * trans[m, 1] + hkl[n, 2] * trans[m, 2]
+            for j in range(3):
+                hr[j] = hkl[n, 0] * rot[m, 0, j] + hkl[n, 1] * rot[m, 1, j] + hkl[n, 2] * rot[m, 2, j]
+            for i in range(len(xyz)):
+                x = _TWO_PI * (hr[0] * xyz[i, 0] + hr[1] * xyz[i, 1] + hr[2] * xyz[i, 2] + shift)
+                c, s = weight[i] * np.cos(x), weight[i] * np.sin(x)
+                out[n, i] += complex(c, s)
+                for j in range(3):
+                    slope[n, i, j] += complex(-_TWO_PI * hr[j] * s, _TWO_PI * hr[j] * c)
+    return out, slope

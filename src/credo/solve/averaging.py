@@ -6,6 +6,7 @@ import numpy as np
 
 from credo.physics.symmetry import Operations
 from credo.solve.recycle import Sites
+from credo.solve.sites import distances
 
 __all__ = ["averaged_sites"]
 
@@ -26,11 +27,11 @@ def averaged_sites(xyz: np.ndarray, weight: np.ndarray, operations: Operations, 
             continue
         centre = _mean_position(xyz[i], xyz, weight, operations, metric)
         images = (operations.rot @ centre + operations.trans) % 1.0
-        met = left & (_distances(xyz[:, None], images[None], metric).min(axis=1) < _REACH)
+        met = left & (distances(xyz[:, None], images[None], metric).min(axis=1) < _REACH)
         met[i] = True
         left &= ~met
         sites.append(centre)
-        counts.append(len(images) // int((_distances(images, centre, metric) < _SAME).sum()))
+        counts.append(len(images) // int((distances(images, centre, metric) < _SAME).sum()))
         heights.append(float(weight[met].sum()) / counts[-1])
     order = np.argsort(-np.array(heights), kind="stable")
     return Sites(np.array(sites).reshape(-1, 3)[order], np.array(heights)[order], np.array(counts, dtype=int)[order])
@@ -43,14 +44,8 @@ def _mean_position(x: np.ndarray, xyz: np.ndarray, weight: np.ndarray, operation
         for r, t in zip(operations.rot, operations.trans):
             gap = xyz @ r.T + t - x
             gap -= np.rint(gap)
-            near = np.einsum("ij,jk,ik->i", gap, metric, gap) < _REACH**2
+            near = np.einsum("ij,ij->i", gap @ metric, gap) < _REACH**2
             total += weight[near] @ gap[near]
             sum_of_weights += float(weight[near].sum())
         x = (x + total / max(sum_of_weights, 1e-30)) % 1.0
     return x
-
-
-def _distances(a: np.ndarray, b: np.ndarray, metric: np.ndarray) -> np.ndarray:
-    gap = a - b
-    gap -= np.rint(gap)
-    return np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", gap, metric, gap), 0))

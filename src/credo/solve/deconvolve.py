@@ -10,10 +10,12 @@ import numpy as np
 import scipy.fft
 
 from credo.kernels.peaks import map_peaks
+from credo.kernels.structure_factors import point_factors, point_factors_with_slopes
 from credo.solve.group_phasing import absent_in
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import grid_shape, half_complex_index
 from credo.solve.recycle import Sites
+from credo.solve.sites import distances
 from credo.solve.space_group import GroupFit
 
 __all__ = ["deconvolved_sites"]
@@ -35,7 +37,8 @@ def deconvolved_sites(data: PhasingData, fit: GroupFit, phases: np.ndarray, n_at
             break
         xyz = np.concatenate([xyz, more])
         xyz = work.refined(xyz)
-        xyz = xyz[work.weights(xyz) > _KEPT * np.median(work.weights(xyz))]
+        weight = work.weights(xyz)
+        xyz = xyz[weight > _KEPT * np.median(weight)]
         if n == passes - 1 or work.multiplicity(xyz).sum() >= n_atoms:
             break
     weight = work.weights(xyz) if len(xyz) else np.empty(0)
@@ -53,82 +56,78 @@ class _Work:
         _, first = np.unique(data.unique, return_index=True)
         self._hkl, self._target = data.hkl[first].astype(float), self._all[first]
 
-    def _images(self, x: np.ndarray) -> np.ndarray:
-        return (self._rot @ x + self._trans) % 1.0
+    def _images(self, xyz: np.ndarray) -> np.ndarray:
+        """(n, operations, 3) of sites (n, 3)."""
+        return (np.einsum("rij,nj->nri", self._rot, xyz) + self._trans) % 1.0
 
-    def _gaps(self, points: np.ndarray, x: np.ndarray) -> np.ndarray:
-        d = points - x
-        d -= np.rint(d)
-        return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", d, self._metric, d), 0))
-
-    def snapped(self, x: np.ndarray) -> np.ndarray:
-        """The middle of the images that are one atom."""
-        images = self._images(x)
-        near = images[self._gaps(images, x) < _REACH] - x
-        return (x + (near - np.rint(near)).mean(axis=0)) % 1.0
+    def snapped(self, xyz: np.ndarray) -> np.ndarray:
+        """(n, 3): the middle of the images that are one atom."""
+        gap = self._images(xyz) - xyz[:, None]
+        gap -= np.rint(gap)
+        near = np.einsum("nrj,nrj->nr", gap @ self._metric, gap) < _REACH**2
+        return (xyz + np.einsum("nr,nrj->nj", near, gap) / near.sum(axis=1)[:, None]) % 1.0
 
     def multiplicity(self, xyz: np.ndarray) -> np.ndarray:
         """(n,) images of each site in the primitive cell."""
-        return np.array([len(self._rot) // int((self._gaps(self._images(x), x) < 0.3).sum()) for x in xyz], dtype=int)
+        same = distances(self._images(xyz), xyz[:, None], self._metric) < 0.3
+        return len(self._rot) // same.sum(axis=1)
 
-    def _columns(self, hkl: np.ndarray, xyz: np.ndarray, derivatives: bool = False):
-        """(n, a) contribution of a unit atom at each site and all its images, and (n, a, 3) its derivatives."""
+    def _columns(self, hkl: np.ndarray, xyz: np.ndarray) -> np.ndarray:
+        """(n, a) contribution of a unit atom at each site and all its images."""
         share = self.multiplicity(xyz) / len(self._rot)
-        total = np.zeros((len(hkl), len(xyz)), dtype=complex)
-        slope = np.zeros((len(hkl), len(xyz), 3), dtype=complex) if derivatives else None
-        for r, t in zip(self._rot, self._trans):
-            turned = hkl @ r
-            # the sign of the transform that a map is made from: G(h) = Σ ρ(x) exp(−2πi h·x)
-            wave = np.exp(-2j * np.pi * (turned @ xyz.T + (hkl @ t)[:, None])) * share
-            total += wave
-            if slope is not None:
-                slope -= 2j * np.pi * wave[:, :, None] * turned[:, None, :]
-        return total, slope
+        # a map is made from the other sign of the transform: G(h) = Σ ρ(x) exp(−2πi h·x)
+        return point_factors(hkl, self._rot.astype(float), self._trans, xyz, share).conj().astype(complex)
+
+    def _slopes(self, xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for the target's reflections, and its derivatives (n, a, 3)."""
+        share = self.multiplicity(xyz) / len(self._rot)
+        total, slope = point_factors_with_slopes(self._hkl, self._rot.astype(float), self._trans, xyz, share)
+        return total.conj(), slope.conj()
 
     def weights(self, xyz: np.ndarray) -> np.ndarray:
         """(a,) least-squares weights of the sites together."""
-        c, _ = self._columns(self._hkl, xyz)
+        return self._weights(self._columns(self._hkl, xyz))
+
+    def _weights(self, c: np.ndarray) -> np.ndarray:
         normal = np.real(c.conj().T @ c)
-        normal[np.diag_indices(len(xyz))] *= 1.01
+        normal[np.diag_indices(len(normal))] *= 1.01
         return np.linalg.solve(normal, np.real(c.conj().T @ self._target))
 
     def refined(self, xyz: np.ndarray, steps: int = 2) -> np.ndarray:
         """Positions moved by damped Gauss-Newton steps, 0.2 Å at most each."""
         lengths = np.array(self._data.cell.lengths)
         for _ in range(steps):
-            c, slope = self._columns(self._hkl, xyz, True)
-            w = self.weights(xyz)
-            assert slope is not None
+            c, slope = self._slopes(xyz)
+            w = self._weights(c)
             j = (slope * w[None, :, None]).reshape(len(c), -1)
             normal = np.real(j.conj().T @ j)
             normal[np.diag_indices(len(normal))] += 0.05 * np.mean(np.diag(normal)) + 1e-12
             step = np.linalg.solve(normal, np.real(j.conj().T @ (self._target - c @ w))).reshape(-1, 3)
             step = np.clip(step, -0.2 / lengths, 0.2 / lengths)
-            xyz = np.array([self.snapped(x) for x in xyz + step])
+            xyz = self.snapped(xyz + step)
         return xyz
 
     def peaks(self, xyz: np.ndarray, n_atoms: float) -> np.ndarray:
         """(m, 3): the next sites, from the map of what those so far leave unexplained."""
         residual = self._all.copy()
         if len(xyz):
-            residual -= self._columns(self._data.hkl.astype(float), xyz)[0] @ self.weights(xyz)
+            residual -= self._columns(self._data.hkl.astype(float), xyz) @ self.weights(xyz)
         half = (*self._shape[:2], self._shape[2] // 2 + 1)
         flat = np.zeros(int(np.prod(half)), dtype=np.complex64)
         for h, v in ((self._data.hkl, residual), (-self._data.hkl, residual.conj())):
             index, conj = half_complex_index(h, self._shape)
             flat[index[~conj]] = v[~conj]
         rho = np.asarray(scipy.fft.irfftn(flat.reshape(half), s=self._shape))
-        kept = np.concatenate([self._images(x) for x in xyz]) if len(xyz) else np.empty((0, 3))
-        count, new = float(self.multiplicity(xyz).sum()) if len(xyz) else 0.0, []
+        kept = self._images(xyz).reshape(-1, 3)
+        count, new = float(self.multiplicity(xyz).sum()), []
         found = map_peaks(rho, floor=float(rho.std()))
         for peak in found:
             if count >= n_atoms or peak[3] < _TAKEN * found[0, 3]:
                 break
-            x = self.snapped(peak[:3])
-            if len(kept) and self._gaps(kept, x).min() < _APART:
+            x = self.snapped(peak[None, :3])
+            if len(kept) and distances(kept, x, self._metric).min() < _APART:
                 continue
-            new.append(x)
-            orbit = self._images(x)
-            kept = np.concatenate([kept, orbit])
-            count += int(self.multiplicity(x[None])[0])
+            new.append(x[0])
+            kept = np.concatenate([kept, self._images(x)[0]])
+            count += int(self.multiplicity(x)[0])
         return np.array(new).reshape(-1, 3)

@@ -13,6 +13,7 @@ from credo.kernels.peaks import map_peaks
 from credo.model import Structure
 from credo.physics.symmetry import all_operations
 from credo.solve.refine.data import Observed
+from credo.solve.sites import distances
 
 __all__ = ["Peak", "difference_peaks", "fourier_map", "peak_list", "write_ccp4"]
 
@@ -66,32 +67,27 @@ def fourier_map(
 
 def peak_list(rho: np.ndarray, structure: Structure, most: int = 30, typical: float = 0.0) -> list[Peak]:
     """The highest independent maxima of a map over the conventional cell, each with its nearest atom."""
-    group = gemmi.SpaceGroup(structure.space_group)
-    rot, trans = all_operations(group)
-    atoms = np.array([a.xyz for a in structure.atoms]).reshape(-1, 3)
+    rot, trans = all_operations(gemmi.SpaceGroup(structure.space_group))
+    atoms, metric = np.array([a.xyz for a in structure.atoms]).reshape(-1, 3), structure.cell.metric
     rms = float(rho.std()) or 1.0
     found: list[Peak] = []
+    taken = np.empty((0, 3))
     for x, y, z, height in map_peaks(rho, floor=rms)[: most * len(rot)]:
         xyz = np.array([x, y, z])
-        images = rot @ xyz + trans
-        if any(_distances(images, p.xyz, structure).min() < 0.3 for p in found):
+        if len(taken) and distances(taken, xyz, metric).min() < 0.3:
             continue
-        apart = [_distances(images, a, structure).min() for a in atoms]
-        i = int(np.argmin(apart)) if apart else -1
-        nearest, atom = (apart[i], structure.atoms[i].label) if apart else (np.inf, "")
-        if i >= 0:
-            xyz = images[int(np.argmin(_distances(images, atoms[i], structure)))]
-            xyz = xyz + np.rint(atoms[i] - xyz)
+        images = rot @ xyz + trans
+        taken = np.concatenate([taken, images])
+        nearest, atom = np.inf, ""
+        if len(atoms):
+            apart = distances(images[:, None], atoms, metric)
+            n, i = np.unravel_index(int(apart.argmin()), apart.shape)
+            nearest, atom = apart[n, i], structure.atoms[i].label
+            xyz = images[n] + np.rint(atoms[i] - images[n])
         found.append(Peak(xyz, float(height), float(height) / rms, float(nearest), atom, typical))
         if len(found) >= most:
             break
     return found
-
-
-def _distances(images: np.ndarray, xyz: np.ndarray, structure: Structure) -> np.ndarray:
-    gap = images - xyz
-    gap -= np.rint(gap)
-    return np.sqrt(np.einsum("ij,jk,ik->i", gap, structure.cell.metric, gap))
 
 
 def difference_peaks(structure: Structure, fit: Phased, observed: Observed, most: int = 30) -> list[Peak]:

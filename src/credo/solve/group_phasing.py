@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.fft
 
 from credo.kernels.flip import average_orbits, eliminate_low_density, flip, impose_moduli
 from credo.physics.symmetry import Operations, unique_reflections
 from credo.solve.normalise import PhasingData
-from credo.solve.phasing import PhasingSettings, Posed, Recipe, half_complex_index, pose, transform_at
+from credo.solve.phasing import PhasingSettings, Recipe, half_complex_index, pose, transform_at
 from credo.solve.space_group import GroupFit
 
 __all__ = ["GroupPhasing", "Orbits"]
@@ -47,7 +49,7 @@ class GroupPhasing:
         for h in (data.hkl, -data.hkl):
             index, conj = half_complex_index(h, posed.shape)
             modulus[index[~conj & absent]] = 0
-        self._posed = Posed(posed.shape, modulus, posed.status, posed.sphere)
+        self._posed = replace(posed, modulus=modulus)
         self._orbits = Orbits(posed.sphere, fit.operations, posed.shape)
 
     def trial(self, rng: np.random.Generator, flipping: int, elimination: int) -> tuple[np.ndarray, np.ndarray]:

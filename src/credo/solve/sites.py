@@ -9,9 +9,16 @@ import numpy as np
 from credo.model import Cell
 from credo.physics.symmetry import Operations
 
-__all__ = ["SiteSymmetry", "site_symmetry"]
+__all__ = ["SiteSymmetry", "distances", "site_symmetry"]
 
 _PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+
+
+def distances(a: np.ndarray, b: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    """Between points a (..., 3) and the nearest lattice translate of b (..., 3) [Å], fractions; metric (3, 3)."""
+    gap = a - b
+    gap -= np.rint(gap)
+    return np.sqrt(np.maximum(np.einsum("...j,...j->...", gap @ metric, gap), 0))
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,9 @@ def _kept(projector: np.ndarray) -> np.ndarray:
 def _tensor_mean(rotations: np.ndarray, cell: Cell) -> np.ndarray:
     """(6, 6): the mean of U' = R U Rᵀ over a site's rotations, U in the CIF convention (on a* b* c*)."""
     star = np.linalg.norm(cell.B, axis=0)
-    total = np.zeros((6, 6))
-    for r in rotations:
-        n = np.diag(1 / star) @ r @ np.diag(star)
-        for column, (i, j) in enumerate(_PAIRS):
-            u = np.zeros((3, 3))
-            u[i, j] = u[j, i] = 1.0
-            turned = n @ u @ n.T
-            total[:, column] += [turned[k, m] for k, m in _PAIRS]
-    return total / len(rotations)
+    n = rotations * star / star[:, None]
+    k, m = np.array(_PAIRS).T
+    # U_ij = U_ji stand for one parameter
+    share = np.einsum("rki,rmj->kmij", n, n) / len(rotations)
+    both = share[k, m]
+    return both[:, k, m] + np.where(k == m, 0.0, both[:, m, k])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 import scipy.fft
-from scipy.optimize import minimize
 
 from credo.kernels.flip import add_at
 from credo.physics.symmetry import Operations, compatible_groups, group_operations
@@ -76,34 +75,43 @@ def likely_by_absences(data: PhasingData, laue_group: str, centring: str, most: 
 
 
 class _PhasePairs:
-    """For each rotation R: the strong h, k = h(R − I), c = G*(h) G(hR) and Σ|c|."""
+    """For each operation (R, t): k = h(R − I) of the strong h, one of each Friedel pair, and c = G*(h) G(hR) exp(−2πi
+    h·t)/Σ|G*(h) G(hR)|, so that Σ Re c exp(2πi k·s) is how well the phases obey it about the origin s."""
 
     def __init__(self, data: PhasingData, g: np.ndarray, most: int) -> None:
         full, values = friedel_pairs(data.hkl, g)
         self._full, self._values, self._lookup = full, values, Lookup(full)
-        self._strong = np.argsort(-np.abs(values))[:most]
-        self._known: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray, float]] = {}
+        self._strong = np.argsort(-np.abs(g))[:most]
+        self._turned: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._known: dict[tuple[bytes, bytes], tuple[np.ndarray, np.ndarray]] = {}
 
-    def __call__(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        key = r.tobytes()
+    def __call__(self, r: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        key = r.tobytes(), np.rint(24 * t).astype(int).tobytes()
         if key not in self._known:
+            h, k, c = self._of_rotation(r)
+            self._known[key] = k, c * np.exp(-2j * np.pi * (h @ t))
+        return self._known[key]
+
+    def _of_rotation(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        key = r.tobytes()
+        if key not in self._turned:
             h = self._full[self._strong]
             j = self._lookup(h @ r)
             h, v, j = h[j >= 0], self._values[self._strong][j >= 0], j[j >= 0]
             c = v.conj() * self._values[j]
-            self._known[key] = (h, h @ r - h, c, float(np.abs(c).sum()) or 1.0)
-        return self._known[key]
+            self._turned[key] = h, h @ r - h, c / (float(np.abs(c).sum()) or 1.0)
+        return self._turned[key]
 
 
 def rank_groups(
-    data: PhasingData, g: np.ndarray, laue_group: str, centring: str, pairs_wanted: int = 16_000, per_d: float = 3.0
+    data: PhasingData, g: np.ndarray, laue_group: str, centring: str, pairs_wanted: int = 8000, per_d: float = 3.0
 ) -> list[GroupFit]:
     """All compatible groups, each at its best origin, by falling agreement (ties: higher order first).
 
     One FFT per group gives Σ_ops Re Σ_h G*(h) G(hR) exp(2πi[h(R−I)·s − h·t]) for all origins s at once.
     """
-    # with many operations fewer reflections tell as much, but the strongest 300 of a garnet obey four origins alike
-    pairs = _PhasePairs(data, g, int(np.clip(pairs_wanted / len(data.rotations), 1000, 2000)))
+    # with many operations fewer reflections tell as much, but the strongest 150 of a garnet obey four origins alike
+    pairs = _PhasePairs(data, g, int(np.clip(pairs_wanted / len(data.rotations), 500, 1000)))
     lengths = np.array(data.cell.lengths)
     shape = fast_shape(np.maximum(8, np.ceil(lengths * per_d / data.d_min)))
     fits = [
@@ -118,13 +126,8 @@ def rank_groups(
 
 
 def _terms(ops: Operations, pairs: _PhasePairs) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each operation but the identity: k = h(R − I) and the normalised terms whose sum over h is its agreement."""
-    return [
-        (k, c * np.exp(-2j * np.pi * (h @ t)) / norm)
-        for r, t in zip(ops.rot, ops.trans)
-        if not np.array_equal(r, np.eye(3))
-        for h, k, c, norm in [pairs(r)]
-    ]
+    """(k, c) of each operation but the identity."""
+    return [pairs(r, t) for r, t in zip(ops.rot, ops.trans) if not np.array_equal(r, np.eye(3))]
 
 
 def _best_origin(group: gemmi.SpaceGroup, ops: Operations, pairs: _PhasePairs, shape: tuple[int, ...]) -> GroupFit:
@@ -139,19 +142,28 @@ def _best_origin(group: gemmi.SpaceGroup, ops: Operations, pairs: _PhasePairs, s
     return _judged(group, ops, terms, np.array(np.unravel_index(int(np.argmax(score)), shape)) / shape)
 
 
-def _refine_origin(fit: GroupFit, pairs: _PhasePairs) -> GroupFit:
-    """The same between the points of the grid."""
+def _refine_origin(fit: GroupFit, pairs: _PhasePairs, steps: int = 8) -> GroupFit:
+    """The same between the points of the grid: Newton's steps uphill, shortened where they overshoot."""
     terms = _terms(fit.operations, pairs)
     if not terms:
         return fit
-    k = np.concatenate([t[0] for t in terms])
+    k = np.concatenate([t[0] for t in terms]).astype(float)
     c = np.concatenate([t[1] for t in terms])
-
-    def negative(s: np.ndarray) -> tuple[float, np.ndarray]:
-        wave = np.asarray(c * np.exp(2j * np.pi * (k @ s)))
-        return -float(np.real(wave).sum()), 2 * np.pi * (np.imag(wave) @ k)
-
-    shift = minimize(negative, fit.shift, jac=True, method="BFGS", options={"maxiter": 12}).x
+    shift, wave, longest = fit.shift, c * np.exp(2j * np.pi * (k @ fit.shift)), 0.05
+    for _ in range(steps):
+        slope = -2 * np.pi * (np.imag(wave) @ k)
+        curve, axes = np.linalg.eigh(4 * np.pi**2 * (k.T * np.real(wave)) @ k)
+        # along a polar axis nothing changes
+        step = axes @ ((axes.T @ slope) / np.maximum(np.abs(curve), 1e-3 * np.abs(curve).max() + 1e-12))
+        length = float(np.linalg.norm(step))
+        step *= min(1.0, longest / max(length, 1e-12))
+        moved = c * np.exp(2j * np.pi * (k @ (shift + step)))
+        if moved.real.sum() > wave.real.sum():
+            shift, wave = shift + step, moved
+        else:
+            longest = 0.3 * min(length, longest)
+        if min(length, longest) < 3e-4:
+            break
     return _judged(fit.group, fit.operations, terms, shift)
 
 

@@ -51,6 +51,7 @@ class Constraints:
         self.names: list[str] = []
         self._turns: list[_Turn] = []
         self._fixed: Any = None
+        self._longest: np.ndarray | None = None
 
     # ------------------------------------------------------------ start
 
@@ -217,6 +218,13 @@ class Constraints:
             xyz[a] = xyz[pivot] + np.linalg.inv(o) @ (size * rotation @ (o @ (p.xyz[a] - p.xyz[pivot])))
 
     def _limited(self, c: Any, step: np.ndarray) -> np.ndarray:
+        allowed = self._allowed(c)
+        return np.clip(step, -allowed, allowed)
+
+    def _allowed(self, c: Any) -> np.ndarray:
+        """(v,): the largest step of each variable."""
+        if self._longest is not None:
+            return self._longest
         edge, u_limit, occ_limit, turn_limit = _LIMITS
         n = 10 * len(self.sites)
         limit = np.full(self.n_flat, 0.2)
@@ -227,7 +235,9 @@ class Constraints:
         for t in self._turns:
             reach[list(t.columns)] = 1 / turn_limit
         allowed = 1 / np.maximum(reach, 1e-9)
-        return np.clip(step, -allowed, allowed)
+        if self._fixed is not None:
+            self._longest = allowed
+        return allowed
 
     def _settled(self, p: AtomParameters, before: AtomParameters | None, turns: dict[int, float]) -> AtomParameters:
         """Isotropic U kept positive, riding hydrogens put where they belong, their U follow."""

@@ -95,14 +95,11 @@ class Crystal:
 def _half(operations: Operations) -> tuple[np.ndarray, np.ndarray, bool]:
     """One half of the operations where the other half is their inverse through the origin."""
     rot, trans = operations.rot.astype(float), operations.trans
-    kept: list[int] = []
-    for i in range(len(rot)):
-        partner = [
-            k for k in kept
-            if np.array_equal(rot[k], -rot[i]) and np.allclose((trans[k] + trans[i] + 0.5) % 1 - 0.5, 0, atol=1e-6)
-        ]  # fmt: skip
-        if not partner:
-            kept.append(i)
+    apart = trans[:, None] + trans
+    apart -= np.rint(apart)
+    mates = (np.abs(rot[:, None] + rot).max(axis=(2, 3)) < 0.5) & (np.abs(apart).max(axis=2) < 1e-6)
+    # of each pair the first
+    kept = np.flatnonzero(~np.tril(mates, -1).any(axis=1))
     if 2 * len(kept) == len(rot):
         return np.ascontiguousarray(rot[kept]), np.ascontiguousarray(trans[kept]), True
     return np.ascontiguousarray(rot), np.ascontiguousarray(trans), False

@@ -88,6 +88,7 @@ class _Problem:
         p, variables = self.constraints.start()
         self.initial = _State(p, variables, self.prediction.start(model, p, data))
         self.floating = _floating_origin(self.prediction, model)
+        self._picked: tuple[Any, _Picker] | None = None
 
     def run(self, progress: Callable[[str], None]) -> Refined:
         state = saved = self.initial
@@ -127,7 +128,7 @@ class _Problem:
                 f"{len(self.data)} reflections cannot determine {n_v + n_g} parameters",
                 "refine isotropically, or add restraints or data",
             )
-        pick = _Picker(c, self.prediction.crystal.used)
+        pick = self._picker(c)
         single = n_v > _SINGLE and not exact
         total = np.zeros((n_v + n_g, n_v + n_g))
         rhs, y, w = np.zeros(n_v + n_g), np.empty(len(self.data)), np.empty(len(self.data))
@@ -153,6 +154,12 @@ class _Problem:
         given_r = restraint_chi2 * s2
         self._hold_origin(total, c)
         return _Equations(total, rhs, chi2 + given_r, chi2_given + given_r, w, y, f, restraint_rows, restraint_chi2, c)
+
+    def _picker(self, c: Any) -> _Picker:
+        """Of C; that of the last cycle where C has not changed."""
+        if self._picked is None or self._picked[0] is not c:
+            self._picked = c, _Picker(c, self.prediction.crystal.used)
+        return self._picked[1]
 
     def _blocks(self, n_v: int):
         size = int(
