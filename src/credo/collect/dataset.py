@@ -13,7 +13,7 @@ import numpy as np
 from credo import __version__
 from credo.collect.angles import Turning, fit_turning
 from credo.collect.rig import Rig
-from credo.collect.serial_images import beam_centre, seams
+from credo.collect.serial_images import beam_centre
 from credo.collect.steps import Shot
 from credo.io.nxmx_stream import GrowingNXmx, mend, read_columns
 from credo.io.project import write_json
@@ -141,7 +141,7 @@ class DataSet:
     def _centre(self, image: np.ndarray) -> None:
         if len(self._centres) < _CENTRED:
             try:
-                self._centres.append(beam_centre(image, seams(image.shape)))  # type: ignore[arg-type]
+                self._centres.append(beam_centre(image))
             except CredoError:
                 return
 

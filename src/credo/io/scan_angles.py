@@ -77,6 +77,8 @@ def _measured(
     """Angles that the frames themselves hold."""
     if len(files) == 1 and files[0].start_deg is not None and files[0].shape[0] == len(numbers):
         start, width = files[0].start_deg, files[0].width_deg
+        if width is not None and _measured_ends(start, width, numbers):
+            return start, width
     else:
         start, width = _per_frame(files, "start_deg"), _per_frame(files, "step_deg")
     if start is None or not (np.abs(start) <= BOUNDS["start_deg"][1]).all():
@@ -94,6 +96,17 @@ def _measured(
     if np.any(moves > 0) and np.any(moves < 0):
         said.append("The start angles of the frames' headers go back and forth.")
     return _smooth(start, width, numbers, said)
+
+
+def _measured_ends(start: np.ndarray, width: np.ndarray, numbers: np.ndarray) -> bool:
+    """Whether both ends of every frame were measured: all turn one way, each ends before the next begins, and closer
+    to it than a tenth of the frame's width (the camera's dead time) where no frame is missing."""
+    if len(start) < 3 or not (np.abs(start) <= BOUNDS["start_deg"][1]).all():
+        return False
+    sign = np.sign(np.sum(width))
+    gap = (start[1:] - start[:-1] - width[:-1])[np.diff(numbers) == 1] * sign
+    inside = bool((width * sign > 0).all() and (gap > -1e-6).all())
+    return inside and len(gap) > 0 and bool(np.median(gap) < 0.1 * np.median(np.abs(width)))
 
 
 def _smooth(
