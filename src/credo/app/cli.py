@@ -46,6 +46,7 @@ _COMMANDS = (
     (app, "batch", "credo.app.batching:batch", "Every data set below a folder, to phases and their structures."),
     (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),
     (app, "explain", "credo.app.explaining:explain", "Where a result comes from, and whether all still is as it was."),
+    (app, "report", "credo.app.reporting:report", "The story of a session as one page, from a project folder."),
     (app, "convert", "credo.app.conversion:convert", "Any readable format to any writable one."),
     (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),
     (_simulate, "frames", "credo.app.simulation:frames", "A rotation series from a CIF or a shipped sample."),

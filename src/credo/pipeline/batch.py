@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from credo import __version__
+from credo.io.project import write_json
 from credo.io.text import write_text
 from credo.merge.known_phases import KnownPhase
 from credo.model import CannotDo, Cell, UnreadableInput
@@ -106,21 +108,22 @@ def batch(
             while settings.watch and not (stop and stop()):
                 _show(output, numbers)
                 numbers = run.again(stop) or numbers
-            write_text(folder / "report.html", _page(numbers))
+            write_text(folder / "report.html", _page(output, numbers))
             return numbers
 
     return run_command(output, work, force=True)
 
 
-def _page(numbers: dict[str, Any]) -> str:
-    from credo.pipeline.page.batch import batch_page
+def _page(output: Output, numbers: dict[str, Any]) -> str:
+    from credo.pipeline.page.session import session_page
+    from credo.pipeline.session import read_session
 
-    return batch_page(numbers)
+    return session_page(read_session(output.folder, {"command": "batch", "version": __version__, **numbers}))
 
 
 def _show(output: Output, numbers: dict[str, Any]) -> None:
     """The state so far, while a watch goes on."""
-    write_text(output.folder / "report.html", _page(numbers))
+    write_text(output.folder / "report.html", _page(output, numbers))
     output.write(numbers, ["report.html"], ok=True, reason="")
 
 
@@ -247,6 +250,8 @@ class Batch:
         self.progress(Tick(f"sorting {len(good)} data sets", 0, 0))
         sets = [read_crystal(self.store.crystal(rows[n]["number"]), n) for n in good]
         sorting = sort_sets(sets, fewest=self.settings.fewest)
+        # for the page; n² distances would be most of it
+        write_json(self.out / "sorting.json", {k: v for k, v in sorting.numbers.items() if k != "distance"})
         phases = self._merged(sets, sorting, rows)
         self._solved(phases)
         self.store.set_phases([(p["name"], p["key"], "done" if p["ok"] else "failed", p) for p in phases])

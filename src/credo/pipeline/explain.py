@@ -130,8 +130,27 @@ def _sources(maker: Maker, known: dict[Path, tuple[Explained, ...]], depth: int)
     if maker.folder not in known:
         known[maker.folder] = ()
         entries = [e for e in maker.provenance.get("inputs") or () if isinstance(e, dict)]
-        known[maker.folder] = tuple(_input(entry, maker, known, depth) for entry in entries)
+        inside = _parts(maker) if not entries else []
+        made = tuple(_result(m.folder, m, known, depth + 1) for m in inside)
+        known[maker.folder] = (*(_input(entry, maker, known, depth) for entry in entries), *made)
     return known[maker.folder]
+
+
+def _parts(maker: Maker) -> list[Maker]:
+    """The results that a project's own report is made from: the last of every phase, and the crystals of none."""
+    phases = [folder for folder in sorted(maker.folder.glob("phases/*")) if (folder / "report.json").is_file()]
+    last = [
+        next((f for f in (p / "refine", p / "solve") if read_report(f).get("ok")), p) for p in phases
+    ]  # fmt: skip
+    used = {
+        (p / str(e["from_here"])).resolve()
+        for p in phases
+        for e in dict(read_report(p).get("provenance") or {}).get("inputs") or ()
+        if isinstance(e, dict) and e.get("from_here")
+    }
+    alone = [f for f in sorted(maker.folder.glob("crystals/*")) if f.resolve() not in used]
+    makers = [Maker(f.resolve(), read_report(f)) for f in (*last, *alone)]
+    return [m for m in makers if m.provenance]
 
 
 def _input(entry: Mapping[str, Any], maker: Maker, known: dict, depth: int) -> Explained:

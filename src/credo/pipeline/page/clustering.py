@@ -17,7 +17,7 @@ from credo.pipeline.page.intensities import intensities_section
 from credo.pipeline.page.markup import esc, figure, key_values, section, table
 from credo.pipeline.page.numbers import counted, fixed, percent, with_esd
 
-__all__ = ["clustering_page", "colour"]
+__all__ = ["clustering_page", "colour", "histograms", "tree_section"]
 
 _NAMES = (("a", "Å"), ("b", "Å"), ("c", "Å"), ("α", "°"), ("β", "°"), ("γ", "°"))
 _COLOURS = ("c1", "c2", "c3", "c4")
@@ -36,7 +36,7 @@ def clustering_page(members: Sequence[DataSet], numbers: dict[str, Any], source:
     """The HTML of a report of `credo cluster`; it needs no other file."""
     parts = [
         Part("clusters", "Clusters", _clusters(numbers)), Part("known", "Known phases", _known(numbers)),
-        Part("cells", "Cells", _histograms(members, numbers)), Part("tree", "Tree", _tree(numbers)),
+        Part("cells", "Cells", histograms(members, numbers)), Part("tree", "Tree", tree_section(numbers)),
         Part("intensities", "Intensities", intensities_section(numbers)),
         Part("sets", "Data sets", _sets(members, numbers)), Part("rejected", "Not read", _rejected(numbers)),
     ]  # fmt: skip
@@ -87,7 +87,7 @@ def _on_axes(members: Sequence[DataSet], part: dict[str, Any]) -> np.ndarray:
     return np.array([c.parameters for c in cells])
 
 
-def _histograms(members: Sequence[DataSet], numbers: dict[str, Any]) -> str:
+def histograms(members: Sequence[DataSet], numbers: dict[str, Any]) -> str:
     groups = [_on_axes(members, p) for p in numbers["clusters"]]
     pictures = "".join(_histogram([g[:, i] for g in groups], *_NAMES[i]) for i in range(6))
     note = "Every cell on the axes of its cluster; colours as in the tree, the fifth and smaller clusters grey."
@@ -116,7 +116,7 @@ def _histogram(groups: list[np.ndarray], name: str, unit: str) -> str:
     )
 
 
-def _tree(numbers: dict[str, Any]) -> str:
+def tree_section(numbers: dict[str, Any]) -> str:
     """Each join is a path of its own; the script recolours them when the cut moves."""
     joins = np.asarray(numbers["joins"], dtype=float)
     n = len(numbers["datasets"])

@@ -12,7 +12,7 @@ from credo.model import Structure
 from credo.pipeline.page.markup import data_block, esc, figure, section
 from credo.pipeline.page.structure3d import cell_atoms, colour_of
 
-__all__ = ["SCRIPTS", "map_data", "map_section"]
+__all__ = ["SCRIPTS", "map_data", "map_figure", "map_section"]
 
 #: What a page runs that shows a structure in 3D and layers of maps.
 SCRIPTS = ("turn.js", "structure.js", "fourier.js")
@@ -22,11 +22,15 @@ MOST = 400_000
 
 
 def map_section(maps: Mapping[str, np.ndarray], structure: Structure, key: str = "map", title: str = "Map") -> str:
-    """A section with one canvas for all ``maps`` (nx, ny, nz) over the cell; the page must run fourier.js."""
-    if not maps:
-        return ""
+    """A section of :func:`map_figure`; nothing without maps."""
+    return section(key, title, map_figure(maps, structure, key)) if maps else ""
+
+
+def map_figure(maps: Mapping[str, np.ndarray], structure: Structure, name: str, most: int | None = None) -> str:
+    """One canvas for all ``maps`` (nx, ny, nz) over the cell, at most ``most`` points each; the page must run
+    fourier.js."""
     data = {
-        "maps": [map_data(name, rho) for name, rho in maps.items()],
+        "maps": [map_data(name, rho, most) for name, rho in maps.items()],
         "cell": np.round(structure.cell.O.T, 4).tolist(),
     }
     data["atoms"] = [
@@ -34,8 +38,8 @@ def map_section(maps: Mapping[str, np.ndarray], structure: Structure, key: str =
         for a in cell_atoms(structure)[:3000]
     ]
     kinds = "".join(
-        f'<button type="button" data-map="{i}" aria-pressed="{"true" if i == 0 else "false"}">{esc(name)}</button>'
-        for i, name in enumerate(maps)
+        f'<button type="button" data-map="{i}" aria-pressed="{"true" if i == 0 else "false"}">{esc(kind)}</button>'
+        for i, kind in enumerate(maps)
     )
     across = "".join(f'<button type="button" data-across="{i}">across {k}</button>' for i, k in enumerate("abc"))
     slider = '<label>layer <input type="range" min="0" step="1"></label> <output></output>'
@@ -50,12 +54,12 @@ def map_section(maps: Mapping[str, np.ndarray], structure: Structure, key: str =
         '<span class="key c1">positive</span> and <span class="key c2">negative</span>; '
         "atoms within 0.5 Å of the layer are named. It opens at the highest peak."
     )
-    return section(key, title, figure(key, canvas, caption))
+    return figure(name, canvas, caption)
 
 
-def map_data(name: str, rho: np.ndarray) -> dict[str, Any]:
+def map_data(name: str, rho: np.ndarray, most: int | None = None) -> dict[str, Any]:
     """The map in steps of ``unit`` rms as int8, z fastest, base64; ``peak``: grid point of the largest |ρ|."""
-    step = next(s for s in range(1, 64) if np.prod([-(-n // s) for n in rho.shape]) <= MOST)
+    step = next(s for s in range(1, 64) if np.prod([-(-n // s) for n in rho.shape]) <= (most or MOST))
     thin = rho[::step, ::step, ::step]
     rms = float(rho.std()) or 1.0
     unit = max(float(np.abs(thin).max()) / rms, 1.0) / 127

@@ -39,8 +39,9 @@ def section(key: str, title: str, *parts: str, note: str = "") -> str:
 
 
 def figure(name: str, picture: str, caption: str, wide: bool = False) -> str:
-    """A picture (markup) with its caption (markup) and, when it is an SVG, a button that saves it."""
-    save = f'<button type="button" class="save" data-name="{esc(name)}">SVG</button>' if "<svg" in picture else ""
+    """A picture (markup) with its caption (markup) and, when it is an SVG or a canvas, a button that saves it."""
+    kept = "SVG" if "<svg" in picture else "PNG" if "<canvas" in picture else ""
+    save = f'<button type="button" class="save" data-name="{esc(name)}">{kept}</button>' if kept else ""
     kind = ' class="wide"' if wide else ""
     return f"<figure{kind}>{picture}<figcaption>{caption} {save}</figcaption></figure>"
 

@@ -4,19 +4,25 @@
   const drawing = document.getElementById("drawing-style").textContent;
   const light = "--paper:#fff;--ink:#1c2126;--soft:#5d6873;--line:#dfe3e7;--panel:#f6f8f9;--c1:#0b66b0;--c2:#c8500a;--c3:#12805c;--c4:#8a4fb5;--quiet:#9aa5ae";
 
+  function keep(blob, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
   function save(button) {
-    const svg = button.closest("figure").querySelector("svg").cloneNode(true);
+    const figure = button.closest("figure"), canvas = figure.querySelector("canvas");
+    if (canvas) return canvas.toBlob(blob => keep(blob, `${button.dataset.name}.png`));
+    const svg = figure.querySelector("svg").cloneNode(true);
     const box = svg.viewBox.baseVal;
     svg.setAttribute("width", box.width);
     svg.setAttribute("height", box.height);
     const style = document.createElement("style");
     style.textContent = `svg{${light};background:var(--paper)}${drawing}`;
     svg.prepend(style);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" }));
-    link.download = `${button.dataset.name}.svg`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    keep(new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" }), `${button.dataset.name}.svg`);
   }
 
   function toggle(button) {

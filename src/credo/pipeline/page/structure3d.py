@@ -35,7 +35,7 @@ def structure_section(structure: Structure) -> str:
     return section("structure", "Structure", structure_figure(structure)) if structure.atoms else ""
 
 
-def structure_figure(structure: Structure) -> str:
+def structure_figure(structure: Structure, name: str = "structure") -> str:
     """A canvas with buttons; its data lie beside it as JSON. The page must run turn.js and structure.js."""
     data = structure_data(structure)
     buttons = "".join(f'<button type="button" data-view="{k}">along {k}</button>' for k in "abc")
@@ -52,7 +52,7 @@ def structure_figure(structure: Structure) -> str:
     names = sorted({a.element for a in structure.atoms}, key=lambda e: -gemmi.Element(e).atomic_number)
     key = ", ".join(f'<span style="color:{colour_of(e)}">●</span> {esc(e)}' for e in names)
     left_out = "" if data["complete"] else f" Only {MOST} atoms of the cell are drawn."
-    return figure("structure", canvas, f"{key}. Drag to turn, Ctrl + wheel zooms.{left_out}")
+    return figure(name, canvas, f"{key}. Drag to turn, Ctrl + wheel zooms.{left_out}")
 
 
 def structure_data(structure: Structure) -> dict[str, Any]:

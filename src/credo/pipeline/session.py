@@ -1,0 +1,276 @@
+"""What a project folder holds, read for its report: crystals, phases with their structures, and what was left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from credo.io.project import read_experiment
+from credo.io.structure import read_structure
+from credo.model import CredoError, Experiment, Structure
+from credo.pipeline.output import read_report
+
+__all__ = ["Session", "SessionCrystal", "SessionPhase", "read_map", "read_session"]
+
+#: Folders below the project in which reports are looked for.
+_LEVELS = 4
+_MAX_JSON = 2**26
+
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SessionCrystal:
+    """One data set: ``folder`` of its report; ``experiment`` None where it was not processed to the end; ``phase``: its
+    name, empty for none; ``reason``: why it is in no merge; ``log``: what its collect.json says."""
+
+    name: str
+    folder: Path
+    report: Report
+    experiment: Experiment | None
+    phase: str = ""
+    reason: str = ""
+    log: Report = field(default_factory=dict)
+
+    @property
+    def turn(self) -> tuple[float, float] | None:
+        """Where its rotation began and ended [deg]; None if nobody said."""
+        e = self.experiment
+        if e is None or not len(e.scan) or "angles" not in e.known:
+            return None
+        return float(e.scan.start_deg[0]), float(e.scan.end_deg[-1])
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Where it lay on the stage (x, y) [µm], as its log says."""
+        told = self.log.get("position_um")
+        if not isinstance(told, list | tuple) or len(told) < 2:
+            return None
+        try:
+            x, y = float(told[0]), float(told[1])
+        except (TypeError, ValueError):
+            return None
+        return (x, y) if np.isfinite([x, y]).all() else None
+
+
+@dataclass(frozen=True)
+class SessionPhase:
+    """``merge``, ``solve``, ``refine``: reports, empty where there is none; ``structure``: the refined one, else the
+    solved one; ``maps``: CCP4 files by name; ``folders``: of the commands, by what they do."""
+
+    name: str
+    title: str
+    folder: Path
+    merge: Report
+    solve: Report = field(default_factory=dict)
+    refine: Report = field(default_factory=dict)
+    structure: Structure | None = None
+    maps: Mapping[str, Path] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Session:
+    """``batch``: the report of the command that made the folder, if one did; ``rejected``: (data set, reason);
+    ``sorting``: what sorting into phases found, where it was kept."""
+
+    folder: Path
+    crystals: tuple[SessionCrystal, ...]
+    phases: tuple[SessionPhase, ...]
+    rejected: tuple[tuple[str, str], ...]
+    batch: Report = field(default_factory=dict)
+    sorting: Report = field(default_factory=dict)
+
+
+def read_session(folder: Path, batch: Report | None = None) -> Session:
+    """Everything below ``folder`` that a command of credo left there; ``batch``: its report, if not the one there."""
+    folder = Path(folder)
+    found = list(_reports(folder, _LEVELS))
+    batch = batch if batch is not None else read_report(folder)
+    batch = batch if "phases" in batch and "datasets" in batch else {}
+    phases = _phases(found, batch)
+    crystals = _crystals(folder, found, phases, batch)
+    left = [(str(x.get("path")), str(x.get("reason"))) for x in batch.get("left") or ()]
+    rejected = [(c.name, c.reason) for c in crystals if c.reason]
+    known = {name for name, _ in rejected}
+    rejected += [(n, r) for n, r in _said(phases, batch) if n not in known]
+    return Session(folder, tuple(crystals), tuple(phases), (*rejected, *left), batch, _json(folder / "sorting.json"))
+
+
+def _reports(folder: Path, levels: int) -> Iterator[tuple[Path, Report]]:
+    """Folders with a report of theirs, from the top down, in the order of their names."""
+    try:
+        inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not p.is_symlink())
+    except OSError:
+        return
+    for path in inner:
+        report = read_report(path)
+        if report.get("command"):
+            yield path, report
+        if levels > 1:
+            yield from _reports(path, levels - 1)
+
+
+def _phases(found: Sequence[tuple[Path, Report]], batch: Report) -> list[SessionPhase]:
+    titles = {p.get("name"): p.get("known") for p in batch.get("phases") or () if isinstance(p, dict)}
+    out: list[SessionPhase] = []
+    used: set[Path] = set()
+    for folder, report in found:
+        if report.get("command") != "merge" or not report.get("ok"):
+            continue
+        several = report.get("phases") or [report]
+        for one in several:
+            place = folder if len(several) == 1 else folder / str(one.get("name"))
+            name = str(one.get("name") or "A")
+            name = folder.name if name in {p.name for p in out} else name
+            solve = _made_from(found, "solve", [place])
+            refine = _made_from(found, "refine", [place, *([solve[0]] if solve else [])])
+            used |= {x[0] for x in (solve, refine) if x}
+            whole = {**one, **{k: report.get(k) for k in ("command", "version", "provenance")}}
+            out.append(_phase(name, titles.get(name), place, whole, solve, refine))
+    # structures of data that were merged elsewhere
+    for folder, report in found:
+        if report.get("command") == "solve" and folder not in used:
+            refine = _made_from(found, "refine", [folder])
+            used |= {x[0] for x in (refine,) if x}
+            out.append(_phase(folder.name, None, folder, {}, (folder, report), refine))
+    alone = [(f, r) for f, r in found if r.get("command") == "refine" and f not in used]
+    return out + [_phase(f.name, None, f, {}, None, (f, r)) for f, r in alone]
+
+
+def _made_from(
+    found: Sequence[tuple[Path, Report]], command: str, places: Sequence[Path]
+) -> tuple[Path, Report] | None:
+    """The last good report of a command whose input lies in one of the places, or that lies there itself."""
+    places = [p.resolve() for p in places]
+    for folder, report in reversed(found):
+        # an unsolved structure has its reasons to tell
+        if report.get("command") != command or not (report.get("ok") or command == "solve"):
+            continue
+        entries = dict(report.get("provenance") or {}).get("inputs") or ()
+        beside = [(folder / str(e.get("from_here"))).resolve().parent for e in entries if isinstance(e, dict)]
+        if folder.resolve().parent in places or any(b in places for b in beside):
+            return folder, report
+    return None
+
+
+def _phase(name: str, known: Any, place: Path, merge: Report, solve, refine) -> SessionPhase:
+    files = [f / n for f, n in ((refine and refine[0], "refined.cif"), (solve and solve[0], "structure.cif")) if f]
+    structure = next((s for f in files if (s := _structure(f)) is not None), None)
+    maps = {"Fo − Fc": refine and refine[0] / "difference.ccp4", "Fo": solve and solve[0] / "observed.ccp4"}
+    there = {n: p for n, p in maps.items() if p and p.is_file()}
+    title = f"Phase {name}" + (f" ({known})" if known else "")
+    merged = place if (place / "report.json").is_file() else place.parent
+    made = {"merging": merged if merge else None, "solution": solve and solve[0], "refinement": refine and refine[0]}
+    return SessionPhase(
+        name, title, place, merge, solve[1] if solve else {}, refine[1] if refine else {}, structure, there,
+        {n: f for n, f in made.items() if f},
+    )  # fmt: skip
+
+
+def _structure(path: Path) -> Structure | None:
+    try:
+        return read_structure(path) if path.is_file() else None
+    except CredoError:
+        return None
+
+
+def read_map(path: Path) -> np.ndarray | None:
+    """A map of one cell (nx, ny, nz), None if it cannot be read."""
+    import gemmi
+
+    try:
+        return np.array(gemmi.read_ccp4_map(str(path), setup=True).grid.array, dtype=np.float32)
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _crystals(
+    root: Path, found: Sequence[tuple[Path, Report]], phases: Sequence[SessionPhase], batch: Report
+) -> list[SessionCrystal]:
+    sets = {s.get("number"): s for s in batch.get("sets") or () if isinstance(s, dict)}
+    members, reasons = _membership(phases)
+    out = []
+    for folder, report in found:
+        if report.get("command") != "process":
+            continue
+        told = sets.get(int(folder.name)) if folder.name.isdigit() else None
+        own = folder.relative_to(root).as_posix()
+        name = str(told["dataset"]) if told else own
+        keys = [name, str(folder.resolve()), str(folder.resolve() / "experiment.json")]
+        phase = str(told.get("phase") or "") if told else next((members[k] for k in keys if k in members), "")
+        reason = str(told.get("reason") or "") if told else next((reasons[k] for k in keys if k in reasons), "")
+        if not report.get("ok"):
+            reason = reason or str(report.get("reason") or "it could not be processed")
+        out.append(
+            SessionCrystal(name, folder, report, _experiment(folder), phase, reason, _collect_json(folder, report))
+        )
+    return sorted(out, key=lambda c: c.folder)
+
+
+def _membership(phases: Sequence[SessionPhase]) -> tuple[dict[str, str], dict[str, str]]:
+    """Phase, and reason for being left out, by the name or the file of a data set."""
+    members: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for p in phases:
+        for key in p.merge.get("members") or ():
+            members |= dict.fromkeys(_names(p, str(key)), p.name)
+        for r in p.merge.get("rejected") or ():
+            text = f"left out of phase {p.name}: {r.get('reason')}"
+            reasons |= dict.fromkeys(_names(p, str(r.get("dataset"))), text)
+    return members, reasons
+
+
+def _names(phase: SessionPhase, key: str) -> list[str]:
+    """A name as it is, and as the file below the merge's inputs, which may have been moved with the merge."""
+    parts = Path(key).parts
+    names = [key]
+    for entry in dict(phase.merge.get("provenance") or {}).get("inputs") or ():
+        given = Path(str(entry.get("path"))).parts
+        for n in range(1, len(parts) + 1):
+            if given[-n:] == parts[:n] and entry.get("from_here"):
+                names.append(str((phase.folder / entry["from_here"]).resolve().joinpath(*parts[n:])))
+    return names
+
+
+def _said(phases: Sequence[SessionPhase], batch: Report) -> list[tuple[str, str]]:
+    """Data sets that reports refuse and of which nothing else is there."""
+    if batch:
+        return [(str(r.get("dataset")), str(r.get("reason"))) for r in batch.get("rejected") or ()]
+    return []
+
+
+def _experiment(folder: Path) -> Experiment | None:
+    try:
+        path = folder / "experiment.json"
+        return read_experiment(path) if path.is_file() else None
+    except CredoError:
+        return None
+
+
+def _collect_json(folder: Path, report: Report) -> Report:
+    """collect.json of the crystal, or beside the frames that were processed."""
+    entries = dict(report.get("provenance") or {}).get("inputs") or ()
+    places = [folder]
+    for entry in entries:
+        if isinstance(entry, dict):
+            near = (folder / str(entry["from_here"])) if entry.get("from_here") else Path(str(entry.get("path")))
+            places += [near, near.parent, Path(str(entry.get("path")))]
+    for place in places:
+        if found := _json(place / "collect.json"):
+            return found
+    return {}
+
+
+def _json(path: Path) -> Report:
+    """A JSON object of a file; empty where there is none that can be read."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < _MAX_JSON else {}
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
