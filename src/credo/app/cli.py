@@ -51,6 +51,7 @@ _COMMANDS = (
     (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),
     (_simulate, "frames", "credo.app.simulation:frames", "A rotation series from a CIF or a shipped sample."),
     (_calibrate, "rings", "credo.app.calibration:rings", "Pixel size, centre and ellipse from a powder's rings."),
+    (app, "collect", "credo.app.collection:collect", "Run a plan on the instrument: cRED, RED, atlas, screening."),
     (app, "serve", "credo.app.instrument:serve", "Own the microscope and serve it to clients."),
     (_config, "show", "credo.app.instrument:config_show", "The configuration in use."),
     (_config, "write", "credo.app.instrument:config_write", "A new file with every setting and what it means."),

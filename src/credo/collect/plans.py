@@ -182,7 +182,8 @@ def _describe(into: Any, model: type[BaseModel], kind: str = "") -> None:
             _describe(table, type(value))
             tables.append((name, table))
             continue
-        into.add(tomlkit.comment(field.description or ""))
+        if field.description:
+            into.add(tomlkit.comment(field.description))
         if value is None or repr(value) == "PydanticUndefined":
             into.add(tomlkit.comment(f"{name} = "))
         else:

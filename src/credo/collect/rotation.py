@@ -65,6 +65,8 @@ class Tracker(Protocol):
     (``Set``, ``Look(stream=True)``, ``Read``, ``Note``), among which the stage goes on turning."""
 
     looks: int
+    #: What a CIF is told of the tracking; "none" for views that nobody acts on.
+    method: str
 
     def begin(self, rig: Rig, sweep: Sweep, pose: Pose) -> Steps[None]:
         """At rest, before the turning."""
@@ -92,11 +94,13 @@ class LookEvery:
     settle_s: float = 0.0
     correct: Any = None
     looks: int = 0
+    method: str = "none"
     _since: int = field(default=0, repr=False)
     _focus: float = field(default=0.0, repr=False)
     _how: tuple[float, int] = field(default=(0.1, 1), repr=False)
 
     def begin(self, rig: Rig, sweep: Sweep, pose: Pose) -> Steps[None]:
+        self.method = "none" if self.correct is None else "by hand, in defocused views"
         self._since, self.looks, self._how = 0, 0, (sweep.exposure, sweep.binning)
         values = yield Read(("difffocus",))
         self._focus = float(values["difffocus"])
@@ -158,7 +162,7 @@ def rotate(
         yield from tracker.begin(rig, sweep, pose)
     density = yield Read(("current_density",) if "current_density" in rig.settings else ())
     rate = _ELECTRONS * float(density["current_density"]) if isinstance(density, dict) else None
-    told = {"dose_rate": rate, "sweep": vars(sweep), "tracking": "none" if tracker is None else type(tracker).__name__}
+    told = {"dose_rate": rate, "sweep": vars(sweep), "tracking": "none" if tracker is None else tracker.method}
     yield Begin(name, "rotation", {**told, **(about or {})})
     counted = [0]
     try:

@@ -73,7 +73,11 @@ class TEMController:
         """
         from credo.instrument.config import load  # late: the handles need no pydantic
 
-        configuration = load(Path(config) if config is not None else None)
+        return cls.of(load(Path(config) if config is not None else None), read_only=read_only)
+
+    @classmethod
+    def of(cls, configuration: Any, *, read_only: bool = False) -> TEMController:
+        """The instrument of a ``Configuration``."""
         server = configuration.global_.server
         if server.connect:
             from credo.instrument.client import Client

@@ -184,9 +184,14 @@ def _peaks(path: Path, experiment: Experiment, images: list[tuple[int, list[str]
 
 
 def write_pts(
-    path: Path, experiment: Experiment, reflections: Reflections | None = None, names: str = "{:05d}.tiff"
+    path: Path,
+    experiment: Experiment,
+    reflections: Reflections | None = None,
+    names: str = "{:05d}.tiff",
+    geometry: str = "continuous",
 ) -> None:
-    """A PETS2 project ready for peak search. names: of the frames, by number. ``reflections`` is not used."""
+    """A PETS2 project ready for peak search. names: of the frames, by number; geometry: continuous, or static for
+    stills. ``reflections`` is not used."""
     e, d = experiment, experiment.detector
     scan = e.scan
     width = float(np.median(np.abs(scan.width_deg))) if len(scan) else 1.0
@@ -195,7 +200,7 @@ def write_pts(
     lines = [
         "# written by credo",
         f"lambda {e.beam.wavelength:.6f}",
-        "geometry continuous",
+        f"geometry {geometry}",
         f"omega {omega:.4f}",
         f"phi {width / 2:.5f}",
         "virtualframes 7 5 1",
