@@ -215,6 +215,8 @@ def _circle(frame, x: float, y: float, radius: float, level: float) -> tuple[flo
         normal = design.T @ (weight[:, None] * design)
         dx, dy, dr = np.linalg.solve(normal + 1e-9 * np.eye(3), design.T @ (weight * (gap - radius)))
         x, y, radius = x + dx, y + dy, radius + dr
+        if not np.isfinite(x + y + radius) or radius <= 0:
+            return float(px.mean()), float(py.mean()), 1.0, np.inf  # no circle: it ran away
         off = np.abs(np.hypot(px - x, py - y) - radius)
         spread = 1.4826 * np.median(off[ok]) + 0.05
         weight = ok * np.maximum(1 - (off / (4 * spread)) ** 2, 0) ** 2

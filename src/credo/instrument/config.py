@@ -15,8 +15,8 @@ from credo.instrument.safety_settings import Safety
 from credo.model.errors import UnreadableInput
 
 __all__ = [
-    "Calibration", "CameraPart", "Configuration", "GlobalPart", "Measured", "MeasuredMatrix", "MicroscopePart",
-    "ServerPart", "default_path", "load", "read", "validated",
+    "Calibration", "CameraPart", "Configuration", "GlobalPart", "Measured", "MeasuredMatrix", "MeasuredPair",
+    "MicroscopePart", "ServerPart", "default_path", "load", "read", "validated",
 ]  # fmt: skip
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -34,6 +34,7 @@ class Measured(_Part):
     esd: float | None = Field(default=None, ge=0, description="standard uncertainty, in the same unit")
     date: dt.date | None = Field(default=None, description="day of the measurement")
     conditions: str = Field(default="", description="mode, spot size, holder, how it was measured")
+    at: dict[str, float | str] = Field(default={}, description="settings of the instrument that it holds at")
 
 
 class MeasuredMatrix(_Part):
@@ -43,6 +44,17 @@ class MeasuredMatrix(_Part):
     esd: float | None = Field(default=None, ge=0, description="standard uncertainty of an element")
     date: dt.date | None = Field(default=None, description="day of the measurement")
     conditions: str = Field(default="", description="mode, spot size, holder, how it was measured")
+    at: dict[str, float | str] = Field(default={}, description="settings of the instrument that it holds at")
+
+
+class MeasuredPair(_Part):
+    """Two calibrated numbers that belong together."""
+
+    value: tuple[float, float] = Field(description="the values, in the units of the table they stand in")
+    esd: tuple[float, float] | None = Field(default=None, description="standard uncertainties, in the same units")
+    date: dt.date | None = Field(default=None, description="day of the measurement")
+    conditions: str = Field(default="", description="mode, spot size, holder, how it was measured")
+    at: dict[str, float | str] = Field(default={}, description="settings of the instrument that it holds at")
 
 
 class ServerPart(_Part):
@@ -101,12 +113,32 @@ class Calibration(_Part):
         default={}, description="nm of stage (x, y) per pixel (column, row), by mode and magnification"
     )
     deflectors: dict[str, dict[str, MeasuredMatrix]] = Field(
-        default={}, description="pixels (column, row) per unit of the deflector, by mode and deflector"
+        default={},
+        description="pixels (column, row) per unit, by optics (mag1@2500, diff@600+1500) and deflector",
+    )
+    axis_deg: dict[str, Measured] = Field(
+        default={}, description="direction of the tilt axis, from columns towards rows, by optics (mag1@2500) [deg]"
+    )
+    ellipse: dict[str, MeasuredPair] = Field(
+        default={}, description="elongation [%] and azimuth of its long axis [deg], by camera length [mm]"
+    )
+    focus: dict[str, Measured] = Field(
+        default={}, description="difffocus of a sharp pattern, approached from below, by camera length [mm]"
+    )
+    beam: MeasuredPair | None = Field(
+        default=None, description="brightness of the smallest beam, and the beam's radius per unit off it [µm]"
+    )
+    brightness: dict[str, MeasuredPair] = Field(
+        default={}, description="walk of the beam, pixels (column, row) per unit of brightness, by optics"
+    )
+    dead_time_s: Measured | None = Field(default=None, description="of the camera, between frames of a stream [s]")
+    rotation: dict[str, MeasuredPair] = Field(
+        default={}, description="time per degree [s/deg] and delay [s] of a rotation, by speed [deg/s]"
     )
     rotation_s_per_deg: Measured | None = Field(default=None, description="time per degree at speed 1 [s/deg]")
     rotation_delay_s: Measured | None = Field(default=None, description="time lost before a rotation begins [s]")
 
-    @field_validator("diffraction", "imaging", "stage")
+    @field_validator("diffraction", "imaging", "stage", "ellipse", "focus", "rotation")
     @classmethod
     def _numbers(cls, value: dict[str, Any]) -> dict[str, Any]:
         for key, inner in value.items():
