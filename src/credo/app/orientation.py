@@ -47,6 +47,9 @@ def _summary(report: dict[str, Any], folder: Path) -> str:
         f"  step {report['mean_step_deg']:.5f} deg, single steps differ by {report['step_esd_deg']:.4f} deg; "
         f"axis [{' '.join(f'{v:.4f}' for v in report['axis_uvw'])}]",
     ]
+    if "dynamical" in report:
+        by = report["dynamical"]
+        lines.append(f"  Bloch waves: {by['thickness'] / 10:.1f} nm thick, R1 {by['r1']:.3f}")
     if "mean_error_deg" in report:
         smooth = report.get("smoothed_mean_error_deg")
         lines.append(

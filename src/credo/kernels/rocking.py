@@ -11,7 +11,16 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["passage_intensities", "profile_equations", "schur_apply", "schur_blocks", "shares", "student_loss", "tilts"]
+__all__ = [
+    "passage_intensities",
+    "profile_equations",
+    "schur_blocks",
+    "schur_solve",
+    "shares",
+    "spread",
+    "student_loss",
+    "tilts",
+]
 
 
 @njit(cache=True)
@@ -174,39 +183,37 @@ def passage_intensities(start, share, gain, value, weight):
 
 
 @njit(cache=True)
-def student_loss(value, mu, variance, nu):
-    """−ln of Student's density over all rows, but for a constant."""
-    total = len(value) * (math.lgamma(0.5 * nu) - math.lgamma(0.5 * nu + 0.5) + 0.5 * math.log(nu))
+def spread(value, mu, whole, variance, slope, k0, k1):
+    """Variance (n,) of every row: of the count, the given one moved by ``slope`` from what was measured to what is
+    expected and not below a fifth of itself; of the model, κ₀ of the row's mean and κ₁ of its passage's intensity."""
+    out = np.empty(len(value))
     for i in range(len(value)):
-        z = value[i] - mu[i]
-        total += 0.5 * (nu + 1) * math.log1p(z * z / (nu * variance[i])) + 0.5 * math.log(variance[i])
-    return total
+        own = max(variance[i] + slope * (mu[i] - value[i]), 0.2 * variance[i])
+        out[i] = own + (k0 * mu[i]) ** 2 + (k1 * whole[i]) ** 2
+    return out
 
 
 @njit(cache=True)
-def schur_apply(start, frame, jac, inner, weight, bottom, x, out):
-    """out (f, 3) += Σ_r Jᵀ(w − w g gᵀ w/Σ w g²) J x: the normal matrix with the passages' intensities eliminated.
-
-    jac (n, 3): ∂μ/∂(two turns, ln K); inner (n,): g = ∂μ/∂I_r; bottom (m,): Σ w g².
-    """
-    for r in range(len(bottom)):
-        if bottom[r] <= 0:
-            continue
-        along = 0.0
-        for i in range(start[r], start[r + 1]):
-            f = frame[i]
-            along += weight[i] * inner[i] * (jac[i, 0] * x[f, 0] + jac[i, 1] * x[f, 1] + jac[i, 2] * x[f, 2])
-        along /= bottom[r]
-        for i in range(start[r], start[r + 1]):
-            f = frame[i]
-            v = jac[i, 0] * x[f, 0] + jac[i, 1] * x[f, 1] + jac[i, 2] * x[f, 2] - inner[i] * along
-            for k in range(3):
-                out[f, k] += weight[i] * jac[i, k] * v
+def student_loss(value, mu, variance, nu):
+    """−ln of Student's density over all rows, but for a constant. Logarithms are taken of products."""
+    total = len(value) * (math.lgamma(0.5 * nu) - math.lgamma(0.5 * nu + 0.5) + 0.5 * math.log(nu))
+    far, wide = 1.0, 1.0
+    for i in range(len(value)):
+        z = value[i] - mu[i]
+        far *= 1 + z * z / (nu * variance[i])
+        wide *= variance[i]
+        if far > 1e150:
+            total += 0.5 * (nu + 1) * math.log(far)
+            far = 1.0
+        if not 1e-150 < wide < 1e150:
+            total += 0.5 * math.log(wide)
+            wide = 1.0
+    return total + 0.5 * (nu + 1) * math.log(far) + 0.5 * math.log(wide)
 
 
 @njit(cache=True)
 def schur_blocks(start, frame, jac, inner, weight, residual, n_frames):
-    """Diagonal blocks (f, 3, 3) of that matrix, the right side (f, 3), and Σ w g² (m,)."""
+    """Diagonal blocks (f, 3, 3) of the matrix of ``schur_solve``, the right side (f, 3), and Σ w g² (m,)."""
     blocks, rhs = np.zeros((n_frames, 3, 3)), np.zeros((n_frames, 3))
     bottom = np.zeros(len(start) - 1)
     for r in range(len(bottom)):
@@ -222,3 +229,65 @@ def schur_blocks(start, frame, jac, inner, weight, residual, n_frames):
                 for m in range(3):
                     blocks[f, k, m] += own * jac[i, k] * jac[i, m]
     return blocks, rhs, bottom
+
+
+@njit(cache=True)
+def schur_solve(start, frame, jac, inner, weight, bottom, prior, rhs, inverse, most, left):
+    """x (f, 3) of (prior + S) x = rhs, S = Σ_r Jᵀ(w − w g gᵀ w/Σ w g²) J with the passages' intensities eliminated, by
+    conjugate gradients preconditioned by ``inverse`` (f, 3, 3) of the diagonal blocks.
+
+    jac (n, 3): J = ∂μ/∂(two turns, ln K); inner (n,): g = ∂μ/∂I_r; bottom (m,): Σ w g². Ends after ``most`` steps, or
+    when the preconditioned residual has fallen by the factor ``left``.
+    """
+    a, g = np.empty_like(jac), np.empty_like(inner)
+    for r in range(len(bottom)):
+        for i in range(start[r], start[r + 1]):
+            root = math.sqrt(weight[i])
+            g[i] = root * inner[i] / math.sqrt(bottom[r]) if bottom[r] > 0 else 0.0
+            for k in range(3):
+                a[i, k] = root * jac[i, k] if bottom[r] > 0 else 0.0
+    x, q = np.zeros_like(rhs), np.empty_like(rhs)
+    r = rhs.copy()
+    z = _blockwise(inverse, r)
+    p, rz = z.copy(), np.sum(r * z)
+    end = left * rz
+    turned = np.empty(len(frame))
+    for _ in range(most):
+        _schur_apply(start, frame, a, g, prior, p, turned, q)
+        step = rz / max(np.sum(p * q), 1e-300)
+        x += step * p
+        r -= step * q
+        z = _blockwise(inverse, r)
+        after = np.sum(r * z)
+        if after < end:
+            break
+        p = z + after / rz * p
+        rz = after
+    return x
+
+
+@njit(cache=True)
+def _schur_apply(start, frame, a, g, prior, x, turned, out):
+    """out = prior x + Σ_r Aᵀ(1 − g gᵀ) A x of rows scaled by √w; turned (n,): room for A x."""
+    out[:] = prior * x
+    for r in range(len(start) - 1):
+        along = 0.0
+        for i in range(start[r], start[r + 1]):
+            f = frame[i]
+            turned[i] = a[i, 0] * x[f, 0] + a[i, 1] * x[f, 1] + a[i, 2] * x[f, 2]
+            along += g[i] * turned[i]
+        for i in range(start[r], start[r + 1]):
+            f = frame[i]
+            v = turned[i] - g[i] * along
+            out[f, 0] += a[i, 0] * v
+            out[f, 1] += a[i, 1] * v
+            out[f, 2] += a[i, 2] * v
+
+
+@njit(cache=True)
+def _blockwise(blocks, x):
+    out = np.empty_like(x)
+    for f in range(len(x)):
+        for k in range(3):
+            out[f, k] = blocks[f, k, 0] * x[f, 0] + blocks[f, k, 1] * x[f, 1] + blocks[f, k, 2] * x[f, 2]
+    return out

@@ -9,7 +9,7 @@ import numpy as np
 from credo.orient.observations import Observations
 from credo.orient.rocking import RockingFit, fit_rocking
 
-__all__ = ["HalfSets", "half_sets"]
+__all__ = ["HalfSets", "half_of", "half_set_factor", "half_sets", "mean_error_deg"]
 
 #: Median of χ² with two degrees of freedom.
 _MEDIAN_CHI2 = 2 * np.log(2)
@@ -26,22 +26,32 @@ class HalfSets:
 
 def half_sets(obs: Observations, fit: RockingFit, axis: np.ndarray, start: np.ndarray) -> HalfSets:
     """Both halves begin at ``start`` (f, 3), as the whole did: neither has seen the other's answer."""
-    first = _half_of(obs.hkl)
-    fits = [fit_rocking(obs.select(part), start, axis, len(fit.profile), iterations=20) for part in (first, ~first)]
+    first = half_of(obs.hkl)
+    parts = [obs.select(part) for part in (first, ~first)]
+    fits = [fit_rocking(part, start, axis, fit, iterations=20) for part in parts]
     gap = fits[0].zone - fits[1].zone
     difference = np.stack([np.einsum("fi,fi->f", gap, t) for t in (fit.first, fit.second)], axis=1)
     own = fits[0].covariance + fits[1].covariance
     known = np.isfinite(own[:, 0, 0]) & np.isfinite(fit.covariance[:, 0, 0])
     if known.sum() < 5:
         return HalfSets(float("inf"), float("inf"))
-    chi2 = np.einsum("fi,fij,fj->f", difference[known], np.linalg.inv(own[known]), difference[known])
-    factor = float(np.sqrt(np.median(chi2) / _MEDIAN_CHI2))
+    factor = half_set_factor(difference[known], own[known])
     spread = np.sqrt(np.trace(fit.covariance[known], axis1=1, axis2=2)) * factor
-    # the mean length of a vector of two equal normal components is √(π/4) of its rms
-    return HalfSets(factor, float(np.degrees(np.mean(spread)) * np.sqrt(np.pi / 4)))
+    return HalfSets(factor, mean_error_deg(spread))
 
 
-def _half_of(hkl: np.ndarray) -> np.ndarray:
+def half_set_factor(difference: np.ndarray, covariance: np.ndarray) -> float:
+    """By which standard uncertainties must be multiplied to explain differences (f, 2) of ``covariance`` (f, 2, 2)."""
+    chi2 = np.einsum("fi,fij,fj->f", difference, np.linalg.inv(covariance), difference)
+    return float(np.sqrt(np.median(chi2) / _MEDIAN_CHI2))
+
+
+def mean_error_deg(spread: np.ndarray) -> float:
+    """Of rms lengths (f,) [rad]: the mean length of a vector of two equal normal components is √(π/4) of its rms."""
+    return float(np.degrees(np.mean(spread)) * np.sqrt(np.pi / 4))
+
+
+def half_of(hkl: np.ndarray) -> np.ndarray:
     """Whether a reflection (n,) is in the first half: by a hash of its index, the same for both Friedel mates."""
     code = hkl @ np.array([73_856_093, 19_349_663, 83_492_791])
     code = np.abs(code)

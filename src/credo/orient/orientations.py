@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from credo.model import Structure
+from credo.orient.dynamical import DynamicalFit, fit_dynamical
 from credo.orient.goniometer import GoniometerStudy, goniometer_study
 from credo.orient.halves import half_sets
 from credo.orient.observations import Observations
 from credo.orient.path import Path, path_of
 from credo.orient.rocking import RockingFit, fit_rocking
 from credo.orient.smooth import Smoothed, smoothed
-from credo.orient.start import start_directions
+from credo.orient.start import Start, start_directions
 from credo.orient.thesis import thesis_method
 
 __all__ = ["OrientSettings", "Orientations", "orient"]
+
+
+#: R1 above which a structure is doubted.
+_POOR_R1 = 0.3
 
 
 class OrientSettings(BaseModel):
@@ -45,33 +51,75 @@ class Orientations:
     zone: np.ndarray
     covariance: np.ndarray
     path: Path
+    study: GoniometerStudy
+    smooth: Smoothed | None
     fom: float
     error_deg: float
-    study: GoniometerStudy
     fit: RockingFit | None = None
-    smooth: Smoothed | None = None
     warnings: tuple[str, ...] = ()
+    dynamical: DynamicalFit | None = None
 
 
 def orient(
-    obs: Observations, settings: OrientSettings | None = None, readout_deg: np.ndarray | None = None
-) -> Orientations:
-    """Zone axes of all frames, nothing given but the observations. ``readout_deg`` (f,): what the microscope said."""
+    obs: Observations, settings: OrientSettings | None = None, readout_deg: np.ndarray | None = None,
+    structure: Structure | None = None,
+) -> Orientations:  # fmt: skip
+    """Zone axes of all frames, nothing given but the observations. ``readout_deg`` (f,): what the microscope said;
+    ``structure``: where it is known, dynamical intensities are fitted in the end."""
     settings = settings or OrientSettings()
     if settings.method == "thesis":
         return _by_thesis(obs, settings, readout_deg)
     start = start_directions(obs)
     fit = fit_rocking(obs, start.zone, start.axis)
     halves = half_sets(obs, fit, start.axis, start.zone)
-    covariance = fit.covariance * halves.factor**2
-    path = path_of(fit.zone, obs.angle_deg)
-    variance = np.degrees(1) ** 2 * np.einsum("fii->fi", covariance)
     breaks = _breaks(obs.angle_deg, settings.period)
-    return Orientations(
-        "rocking", fit.zone, covariance, path, _fom(obs, fit.zone), halves.error_deg,
-        goniometer_study(path, variance, settings.period, readout_deg), fit, smoothed(path, variance, breaks),
-        _warnings(fit, start.hemisphere, start.strays, halves.factor),
+    covariance = fit.covariance * halves.factor**2
+    found = Orientations(
+        "rocking", fit.zone, covariance, *_path(obs, fit.zone, covariance, settings, readout_deg, breaks),
+        _fom(obs, fit.zone), halves.error_deg, fit, _warnings(fit, start.hemisphere, start.strays, halves.factor),
     )  # fmt: skip
+    return found if structure is None else _by_bloch_waves(obs, found, start, structure, settings, readout_deg, breaks)
+
+
+def _path(
+    obs: Observations, zone: np.ndarray, covariance: np.ndarray, settings: OrientSettings,
+    readout_deg: np.ndarray | None, breaks: np.ndarray,
+) -> tuple[Path, GoniometerStudy, Smoothed]:  # fmt: skip
+    path = path_of(zone, obs.angle_deg)
+    variance = np.degrees(1) ** 2 * np.einsum("fii->fi", covariance)
+    study = goniometer_study(path, variance, settings.period, readout_deg)
+    return path, study, smoothed(path, variance, breaks)
+
+
+def _by_bloch_waves(
+    obs: Observations, found: Orientations, start: Start, structure: Structure, settings: OrientSettings,
+    readout_deg: np.ndarray | None, breaks: np.ndarray,
+) -> Orientations:  # fmt: skip
+    """Each frame fitted anew with dynamical intensities, begun at the joint fit's directions, raw and smoothed."""
+    assert found.fit is not None and found.smooth is not None
+    starts = (found.zone, found.smooth.zone)
+    by = fit_dynamical(obs, structure, starts, start.axis, found.fit.first, found.fit.second)
+    path, study, smooth = _path(obs, by.zone, by.covariance, settings, readout_deg, breaks)
+    return replace(
+        found, method="dynamical", zone=by.zone, covariance=by.covariance, path=path, study=study, smooth=smooth,
+        fom=_fom(obs, by.zone), error_deg=by.error_deg, dynamical=by,
+        warnings=(*found.warnings, *_of_structure(by)),
+    )  # fmt: skip
+
+
+def _of_structure(by: DynamicalFit) -> tuple[str, ...]:
+    out = []
+    if by.r1 > _POOR_R1:
+        out.append(
+            f"the structure explains the intensities poorly (R1 {by.r1:.2f}): is it the right one, and complete?"
+        )
+    if by.inverted < 1:
+        out.append(
+            f"the mirror image of the structure fits better ({by.inverted:.2f} times the misfit): the other hand"
+        )
+    if not np.array_equal(by.setting, np.eye(3)):
+        out.append(f"the data have another setting of the same cell: h of the structure = h · {by.setting.tolist()}")
+    return tuple(out)
 
 
 def _by_thesis(obs: Observations, settings: OrientSettings, readout_deg: np.ndarray | None) -> Orientations:
@@ -88,7 +136,15 @@ def _by_thesis(obs: Observations, settings: OrientSettings, readout_deg: np.ndar
     n = int((~known).sum())
     warnings = (f"{n} frames show too few reflections and have no orientation",) if n else ()
     return Orientations(
-        "thesis", found.zone, covariance, path, float(np.nanmean(found.fom)), float("nan"), study, warnings=warnings
+        "thesis",
+        found.zone,
+        covariance,
+        path,
+        study,
+        None,
+        float(np.nanmean(found.fom)),
+        float("nan"),
+        warnings=warnings,
     )
 
 

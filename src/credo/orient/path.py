@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from credo.orient.thesis import plane_axis, rotation_sense
+from credo.orient.thesis import rotation_sense
 
-__all__ = ["Path", "along_path", "from_path", "path_of", "same_axes"]
+__all__ = ["Path", "along_path", "from_path", "path_of", "rotation_axis", "same_axes"]
+
+#: How far from square to the beam a rotation axis usually is, and the least error of a zone axis [rad].
+_SQUARE, _LEAST = 0.02, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +29,24 @@ class Path:
 
 
 def path_of(zone: np.ndarray, angle_deg: np.ndarray) -> Path:
-    """The decomposition of zone axes (f, 3) about the normal of the plane fitted to them."""
-    axis = plane_axis(zone)
+    """The decomposition of zone axes (f, 3) about the rotation's axis."""
+    axis = rotation_axis(zone)
     axis = axis * rotation_sense(zone, axis, angle_deg)
     across = np.cross(axis, zone[len(zone) // 2])
     across /= np.linalg.norm(across)
     origin = np.cross(across, axis)
     return _on_axes(zone, axis, origin, across, np.asarray(angle_deg, dtype=float))
+
+
+def rotation_axis(zone: np.ndarray) -> np.ndarray:
+    """m (3,) of least Σ(m·u − c)²/σ² + c²/σ_c²: the normal of the plane fitted to the zone axes u (f, 3), which an arc
+    of a few degrees does not determine alone; that the axis is about square to the beam (σ_c) then does. σ is that of u
+    about the plane."""
+    least = np.linalg.svd(zone - zone.mean(axis=0), compute_uv=False)[2]
+    sigma2 = max(float(least) ** 2 / len(zone), _LEAST**2)
+    total = zone.sum(axis=0)
+    matrix = zone.T @ zone - np.outer(total, total) / (len(zone) + sigma2 / _SQUARE**2)
+    return np.linalg.eigh(matrix)[1][:, 0]
 
 
 def same_axes(path: Path, zone: np.ndarray) -> Path:

@@ -15,9 +15,10 @@ from scipy.linalg import solve
 from credo.kernels.rocking import (
     passage_intensities,
     profile_equations,
-    schur_apply,
     schur_blocks,
+    schur_solve,
     shares,
+    spread,
     student_loss,
     tilts,
 )
@@ -28,18 +29,27 @@ __all__ = ["RockingFit", "fit_rocking"]
 
 #: Degrees of freedom of Student's t that are tried: from wild to normal errors.
 _NU = (3.0, 8.0, 40.0)
+#: By which the model's errors may change in one go.
+_FACTORS = np.array([0.1, 0.35, 0.65, 1.0, 1.5, 2.8])
+#: Prior rms of a turn away from the start [rad], 0.01° while the profile is still a guess and 0.1° afterwards; what a
+#: frame tells is much more where it tells anything.
+_START = (2e-4, 2e-3)
 #: Prior rms of ln K, and most conjugate-gradient steps of one Gauss-Newton step.
-_SCALE_PRIOR, _CG = 0.5, 60
-#: Iterations after which it is clear which passages do not belong.
-_SETTLED = 6
+_SCALE_PRIOR, _CG, _CG_LEFT = 0.5, 60, 1e-2
+#: Iterations after which it is clear which passages do not belong, and the largest share that may leave then.
+_SETTLED, _MOST_MISFITS = 6, 0.08
+#: A fit is done when twice half the frames move by less than this share of their uncertainty, and the model's errors
+#: change by less than that.
+_STILL, _CALM = 0.05, 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class RockingFit:
     """``zone`` (f, 3): unit vectors [HKL] in crystal axes; ``scale`` (f,); ``covariance`` (f, 2, 2) [rad²] of turns
     towards ``first`` and ``second`` (f, 3), infinite where a frame is not determined; ``profile`` (k,) at steps of
-    ``knot`` [Å⁻¹]; ``kappa``: relative error of the model; ``loss``: −ln L for every row; ``foreign``: the share
-    of passages left out since they are not centred on the sphere; ``iterations``."""
+    ``knot`` [Å⁻¹]; ``kappa``: relative error of the model, ``nu``: degrees of freedom of Student's t; ``loss``: −ln L
+    for every row; ``foreign``: the share of passages left out since they are not centred on the sphere;
+    ``iterations``."""
 
     zone: np.ndarray
     scale: np.ndarray
@@ -49,6 +59,7 @@ class RockingFit:
     profile: np.ndarray
     knot: float
     kappa: tuple[float, float]
+    nu: float
     loss: float
     foreign: float
     iterations: int
@@ -123,23 +134,39 @@ class _Model:
     nu: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """Normal equations of a step with the intensities eliminated: diagonal ``blocks`` (f, 3, 3), ``rhs`` (f, 3), what
+    the kernel makes the rest from, and the ``prior`` (f, 3) on the diagonal."""
+
+    blocks: np.ndarray
+    rhs: np.ndarray
+    full: np.ndarray
+    inner: np.ndarray
+    weight: np.ndarray
+    bottom: np.ndarray
+    prior: np.ndarray
+
+
 def fit_rocking(
-    obs: Observations, zone: np.ndarray, axis: np.ndarray, knots: int | None = None, iterations: int = 40
+    obs: Observations, zone: np.ndarray, axis: np.ndarray, like: RockingFit | None = None, iterations: int = 40
 ) -> RockingFit:
     """The joint fit from starting directions ``zone`` (f, 3), good to about 0.1°; ``axis`` (3,): of the rotation, in
-    crystal axes, used for the turn during a frame only."""
-    return _Problem(obs, axis, zone, knots).run(iterations)
+    crystal axes, used for the turn during a frame only. ``like``: a fit to more of the same series, whose profile and
+    errors of the model are where this one begins."""
+    return _Problem(obs, axis, zone, like).run(iterations)
 
 
 class _Problem:
     """The alternation: profile and intensities, variance, then a Gauss-Newton step of all frames."""
 
-    def __init__(self, obs: Observations, axis: np.ndarray, zone: np.ndarray, knots: int | None) -> None:
-        self.n, self.normal = obs.n_frames, np.linalg.svd(zone)[2][2]
+    def __init__(self, obs: Observations, axis: np.ndarray, zone: np.ndarray, like: RockingFit | None) -> None:
+        self.n, self.normal = obs.n_frames, np.linalg.svd(zone, full_matrices=False)[2][2]
         self.axis, self.width, self.radius = np.ascontiguousarray(axis), np.radians(obs.width_deg), obs.radius
+        self.hold = _START[0]
         self.rows = _Rows.of(obs)
         known = len(self.rows.start) - 1
-        self.rows = self.rows.passages(_centred(self.rows, self._geometry(zone).s))
+        self.rows = self.rows.passages(_centred(self.rows, self._geometry(zone).s, self.n))
         self.foreign = 1 - (len(self.rows.start) - 1) / known
         self.count = np.diff(self.rows.start)
         self.slope = _variance_slope(self.rows)
@@ -147,8 +174,12 @@ class _Problem:
         # a frame that turns shows a reflection when any part of its path is inside the profile
         inside = np.maximum(np.abs(self.begin.s) - 0.5 * np.abs(self.begin.span), 0)
         self.reach = float(np.quantile(inside, 0.99)) * 1.1
-        self.knots = knots or int(np.clip(6 * len(self.begin.s) / len(self.count), 9, 28))
-        self.h = self.reach / (self.knots - 2)
+        self.like = like
+        # of the last state that was asked for, and of its geometry and profile
+        self._last: tuple = (None, None)
+        self._drawn: tuple = (None, None, None)
+        self.knots = int(np.clip(6 * len(self.begin.s) / len(self.count), 9, 28)) if like is None else len(like.profile)
+        self.h = self.reach / (self.knots - 2) if like is None else like.knot
 
     def _geometry(self, zone: np.ndarray) -> _Geometry:
         first, second = _tangents(zone, self.normal)
@@ -158,50 +189,69 @@ class _Problem:
 
     def run(self, iterations: int) -> RockingFit:
         state = self._start()
-        before, done = np.inf, 0
+        before, done, still, calm = np.inf, 0, 0, False
         for done in range(1, iterations + 1):
             state = self._profile(state)
             if done < 4 or done % 3 == 0:
+                kappa = state.kappa
                 state = self._variance(state)
-            state, step = self._step(state)
+                calm = bool(np.all(np.abs(state.kappa / kappa - 1) < _CALM))
+            state, step, esd = self._step(state)
             loss = self._loss(state)
-            if step < 2e-7 and before - loss < 1e-4 * len(self.rows.value) and done > _SETTLED:
+            # the smallest change there is to tell, where errors are none
+            still = still + 1 if step < max(_STILL * esd, 2e-7) and before - loss < 1e-3 * len(self.rows.value) else 0
+            if still > 1 and calm and done > _SETTLED:
                 break
             before = loss
             if done == _SETTLED:
-                state, before = self._without_misfits(state), np.inf
+                state, before, self.hold = self._without_misfits(state), np.inf, _START[1]
         return self._result(state, done)
 
     def _without_misfits(self, state: _State) -> _State:
-        """Passages whose curve is not the others' at all leave: they were wrong though near the sphere by chance."""
+        """Passages whose curve is not the others' at all leave: they were wrong though near the sphere by chance.
+        Where they are many it is the model that is wrong (multiple scattering), and all stay."""
         m, rows = self._model(state), self.rows
         left = np.add.reduceat((rows.value - m.mu) ** 2 - m.variance, rows.start[:-1])
         misfit = left / np.maximum(np.add.reduceat(rows.value**2, rows.start[:-1]), 1e-300)
         keep = misfit < max(0.05, 10 * float(np.median(misfit)))
+        if keep.mean() < 1 - _MOST_MISFITS:
+            return state
         self.foreign += (1 - self.foreign) * float(1 - keep.mean())
         self.rows = rows.passages(keep)
         self.count = np.diff(self.rows.start)
         return replace(state, geometry=self._geometry(state.geometry.zone), intensity=state.intensity[keep])
 
     def _start(self) -> _State:
-        k = np.arange(self.knots) / (self.knots - 1)
-        profile = np.where(k < 1, np.cos(0.5 * np.pi * k) ** 2, 0.0)
+        if self.like is None:
+            k = np.arange(self.knots) / (self.knots - 1)
+            profile, kappa, nu = np.where(k < 1, np.cos(0.5 * np.pi * k) ** 2, 0.0), np.array([0.3, 0.02]), _NU[0]
+        else:
+            profile, kappa, nu = self.like.profile, np.array(self.like.kappa), self.like.nu
         share, _ = shares(self.begin.s, self.begin.span, profile, self.h)
         flat = 1 / (self.rows.variance + (0.1 * self.rows.value) ** 2)
         intensity = passage_intensities(self.rows.start, share, np.ones(len(share)), self.rows.value, flat)
-        return _State(self.begin, np.zeros(self.n), profile, intensity, np.array([0.3, 0.02]), _NU[0])
+        return _State(self.begin, np.zeros(self.n), profile, intensity, kappa, nu)
 
     def _model(self, state: _State) -> _Model:
-        share, slope = shares(state.geometry.s, state.geometry.span, state.profile, self.h)
+        if self._last[0] is not state:
+            self._last = (state, self._model_of(state))
+        return self._last[1]
+
+    def _model_of(self, state: _State) -> _Model:
+        share, slope = self._shares(state)
         gain = np.exp(state.log_scale)[self.rows.frame]
         whole = np.repeat(state.intensity, self.count)
         mu = gain * whole * share
-        return _Model(share, slope, gain, whole, mu, self._spread(whole, mu, state.kappa), state.nu)
+        k0, k1 = state.kappa
+        variance = spread(self.rows.value, mu, whole, self.rows.variance, self.slope, k0, k1)
+        return _Model(share, slope, gain, whole, mu, variance, state.nu)
 
-    def _spread(self, whole: np.ndarray, mu: np.ndarray, kappa: np.ndarray) -> np.ndarray:
-        """Of the count: the given one, moved from what was measured to what is expected; of the model: κ."""
-        own = self.rows.variance + self.slope * (mu - self.rows.value)
-        return np.maximum(own, 0.2 * self.rows.variance) + (kappa[0] * mu) ** 2 + (kappa[1] * whole) ** 2
+    def _shares(self, state: _State) -> tuple[np.ndarray, np.ndarray]:
+        g, profile, _ = self._drawn
+        if g is not state.geometry or profile is not state.profile:
+            found = shares(state.geometry.s, state.geometry.span, state.profile, self.h)
+            self._drawn = (state.geometry, state.profile, found)
+        return self._drawn[2]
 
     def _weight(self, m: _Model) -> np.ndarray:
         z2 = (self.rows.value - m.mu) ** 2 / m.variance
@@ -221,58 +271,56 @@ class _Problem:
         return replace(state, intensity=passage_intensities(self.rows.start, m.share, m.gain, self.rows.value, weight))
 
     def _variance(self, state: _State) -> _State:
-        """κ and ν of largest likelihood, on a grid about the present κ."""
+        """κ and ν of largest likelihood, each in turn on a grid about the present one."""
         m = self._model(state)
         some = slice(None, None, max(1, len(m.mu) // 6000))
-        value, mu, whole = self.rows.value[some], m.mu[some], m.whole[some]
-        own = self._spread(m.whole, m.mu, np.zeros(2))[some]
-        best, kappa, nu = np.inf, state.kappa, state.nu
-        for f0 in (0.35, 0.6, 1.0, 1.6, 2.8):
-            for f1 in (0.35, 0.6, 1.0, 1.6, 2.8):
-                k = np.clip(state.kappa * [f0, f1], 1e-4, 1.0)
-                for n in _NU:
-                    loss = student_loss(value, mu, own + (k[0] * mu) ** 2 + (k[1] * whole) ** 2, n)
-                    if loss < best:
-                        best, kappa, nu = loss, k, n
-        return replace(state, kappa=kappa, nu=nu)
+        value, mu2, whole2 = self.rows.value[some], m.mu[some] ** 2, m.whole[some] ** 2
+        own = spread(value, m.mu[some], m.whole[some], self.rows.variance[some], self.slope, 0.0, 0.0)
 
-    def _step(self, state: _State) -> tuple[_State, float]:
-        blocks, rhs, apply = self._equations(state)
-        move = _conjugate_gradients(apply, rhs, np.linalg.inv(blocks))
+        def loss(k0: float, k1: float, nu: float) -> float:
+            return student_loss(value, m.mu[some], own + k0**2 * mu2 + k1**2 * whole2, nu)
+
+        (k0, k1), nu = state.kappa, state.nu
+        for _ in range(2):
+            k0 = min(np.clip(k0 * _FACTORS, 1e-4, 1.0), key=lambda k: loss(k, k1, nu))
+            k1 = min(np.clip(k1 * _FACTORS, 1e-4, 1.0), key=lambda k: loss(k0, k, nu))
+            nu = min(_NU, key=lambda n: loss(k0, k1, n))
+        return replace(state, kappa=np.array([k0, k1]), nu=nu)
+
+    def _step(self, state: _State) -> tuple[_State, float, float]:
+        """The state after a step, its median length and the median standard uncertainty [rad]."""
+        e = self._equations(state)
+        esd = float(np.sqrt(2 / max(np.median(e.blocks[:, 0, 0] + e.blocks[:, 1, 1]), 1e-300)))
+        move = schur_solve(
+            self.rows.start, self.rows.frame, e.full, e.inner, e.weight, e.bottom, e.prior, e.rhs,
+            np.linalg.inv(e.blocks), _CG, _CG_LEFT,
+        )  # fmt: skip
         limit = 0.3 * self.reach / float(np.quantile(np.linalg.norm(self.rows.point, axis=1), 0.9))
         size = np.linalg.norm(move[:, :2], axis=1)
         move[:, :2] *= np.minimum(1, limit / np.maximum(size, 1e-30))[:, None]
         move[:, 2] = np.clip(move[:, 2], -0.5, 0.5)
-        return self._moved(state, move)
+        return *self._moved(state, move), esd
 
-    def _equations(self, state: _State):
-        """Diagonal blocks (f, 3, 3), right side (f, 3), and the product of the whole matrix with a vector (f, 3)."""
+    def _equations(self, state: _State) -> _Equations:
         m, g = self._model(state), state.geometry
         weight = self._weight(m)
         full = np.column_stack([g.slope * (m.gain * m.whole * m.slope)[:, None], m.mu])
         inner = m.gain * m.share
-        start, frame = self.rows.start, self.rows.frame
-        blocks, rhs, bottom = schur_blocks(start, frame, full, inner, weight, self.rows.value - m.mu, self.n)
+        residual = self.rows.value - m.mu
+        blocks, rhs, bottom = schur_blocks(self.rows.start, self.rows.frame, full, inner, weight, residual, self.n)
         typical = float(np.median(blocks[:, 0, 0] + blocks[:, 1, 1])) + 1e-300
-        # weak, so that what is not determined stays where it was
-        prior = np.column_stack([np.full((self.n, 2), 1e-6 * typical), np.full(self.n, 1 / _SCALE_PRIOR**2)])
-        rhs[:, 2] -= prior[:, 2] * state.log_scale
+        # what is not determined stays where it was
+        prior = np.tile([max(1 / self.hold**2, 1e-6 * typical)] * 2 + [1 / _SCALE_PRIOR**2], (self.n, 1))
+        rhs -= np.array([1 / self.hold**2] * 2 + [1 / _SCALE_PRIOR**2]) * self._off_prior(state)
         blocks[:, range(3), range(3)] += prior
-
-        def apply(x: np.ndarray) -> np.ndarray:
-            out = prior * x
-            schur_apply(start, frame, full, inner, weight, bottom, x, out)
-            return out
-
-        return blocks, rhs, apply
+        return _Equations(blocks, rhs, full, inner, weight, bottom, prior)
 
     def _moved(self, state: _State, move: np.ndarray) -> tuple[_State, float]:
         """The longest of the step, its half, … that does not worsen the misfit, the variances held as they are."""
         g, variance = state.geometry, self._model(state).variance
 
         def misfit(s: _State) -> float:
-            prior = 0.5 * float(np.sum((s.log_scale / _SCALE_PRIOR) ** 2))
-            return student_loss(self.rows.value, self._model(s).mu, variance, s.nu) + prior
+            return student_loss(self.rows.value, self._model(s).mu, variance, s.nu) + self._prior_loss(s)
 
         before = misfit(state)
         for factor in (1.0, 0.5, 0.25, 0.1, 0.03):
@@ -287,17 +335,24 @@ class _Problem:
 
     def _loss(self, state: _State) -> float:
         m = self._model(state)
-        prior = 0.5 * float(np.sum((state.log_scale / _SCALE_PRIOR) ** 2))
-        return student_loss(self.rows.value, m.mu, m.variance, m.nu) + prior
+        return student_loss(self.rows.value, m.mu, m.variance, m.nu) + self._prior_loss(state)
+
+    def _off_prior(self, state: _State) -> np.ndarray:
+        """(f, 3): turns [rad] from where the fit began, and ln K."""
+        g, left = state.geometry, state.geometry.zone - self.begin.zone
+        return np.stack([np.sum(left * g.first, axis=1), np.sum(left * g.second, axis=1), state.log_scale], axis=1)
+
+    def _prior_loss(self, state: _State) -> float:
+        off = self._off_prior(state)
+        return 0.5 * float(np.sum(off[:, :2] ** 2) / self.hold**2 + np.sum(off[:, 2] ** 2) / _SCALE_PRIOR**2)
 
     def _result(self, state: _State, done: int) -> RockingFit:
-        blocks, _, _ = self._equations(state)
-        covariance = np.linalg.inv(blocks)[:, :2, :2]
+        covariance = np.linalg.inv(self._equations(state).blocks)[:, :2, :2]
         covariance[np.bincount(self.rows.frame, minlength=self.n) < 3] = np.inf
         g = state.geometry
         return RockingFit(
             g.zone, np.exp(state.log_scale), covariance, g.first, g.second, state.profile, self.h,
-            (float(state.kappa[0]), float(state.kappa[1])), self._loss(state) / len(self.rows.value),
+            (float(state.kappa[0]), float(state.kappa[1])), state.nu, self._loss(state) / len(self.rows.value),
             self.foreign, done,
         )  # fmt: skip
 
@@ -316,12 +371,15 @@ def _tangents(zone: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndar
     return first, second
 
 
-def _centred(rows: _Rows, s: np.ndarray) -> np.ndarray:
-    """Passages (m,) whose intensity is centred on the sphere; others have wrong indices or are another crystal's."""
+def _centred(rows: _Rows, s: np.ndarray, n_frames: int) -> np.ndarray:
+    """Passages (m,) whose intensity is centred on the sphere; others have wrong indices or are another crystal's. Of
+    those that an end of the series cuts, only that they are near it can be asked."""
     v = np.maximum(rows.value, 0) + 1e-30
-    centre = np.add.reduceat(v * s, rows.start[:-1]) / np.add.reduceat(v, rows.start[:-1])
-    limit = max(10 * 1.4826 * float(np.median(np.abs(centre))), 5e-4)
-    return np.abs(centre) < limit
+    first = rows.start[:-1]
+    centre = np.abs(np.add.reduceat(v * s, first) / np.add.reduceat(v, first))
+    limit = max(10 * 1.4826 * float(np.median(centre)), 5e-4)
+    cut = (rows.frame[first] == 0) | (rows.frame[rows.start[1:] - 1] == n_frames - 1)
+    return centre < np.where(cut, max(limit, float(np.quantile(np.abs(s), 0.9))), limit)
 
 
 def _variance_slope(rows: _Rows) -> float:
@@ -348,24 +406,3 @@ def _smooth_solution(a: np.ndarray, rhs: np.ndarray, before: np.ndarray) -> np.n
     c = np.maximum(solve(system, rhs, assume_a="pos"), 0.0)
     top = (4 * c[0] + 2 * c[1]) / 6
     return c / top if top > 0 else before
-
-
-def _conjugate_gradients(apply, rhs: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """x (f, 3) of the normal equations, preconditioned by the frames' own blocks."""
-    x = np.zeros_like(rhs)
-    r = rhs.copy()
-    z = np.einsum("fij,fj->fi", inverse, r)
-    p, rz = z.copy(), float(np.sum(r * z))
-    end = 1e-6 * rz
-    for _ in range(_CG):
-        q = apply(p)
-        step = rz / max(float(np.sum(p * q)), 1e-300)
-        x += step * p
-        r -= step * q
-        z = np.einsum("fij,fj->fi", inverse, r)
-        after = float(np.sum(r * z))
-        if after < end:
-            break
-        p = z + after / rz * p
-        rz = after
-    return x

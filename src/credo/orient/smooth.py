@@ -36,17 +36,18 @@ def smoothed(path: Path, variance: np.ndarray, breaks: np.ndarray) -> Smoothed:
 
 
 def _shrunk(x: np.ndarray, v: np.ndarray, breaks: np.ndarray) -> tuple[np.ndarray, float]:
-    """(x without noise, variance of the jitter)."""
+    """(x without noise, variance of the jitter): the best of a coarse grid of both strengths, then of a fine one."""
     v = np.where(np.isfinite(v), np.maximum(v, 1e-14), 1e4)
     typical = float(np.median(v))
-    best, answer, kept = np.inf, x, 0.0
-    for q in np.append(0.0, typical * np.geomspace(0.02, 4e3, 22)):
-        for lam in np.geomspace(1e-2, 1e8, 21) / typical:
-            loss, f = _fit(x, v + q, lam, breaks)
-            if loss < best:
-                best, kept = loss, q
-                answer = f + q / (q + v) * (x - f)
-    return answer, kept
+    jitter = np.append(0.0, np.geomspace(0.02, 4e3, 12))
+    stiffness = np.geomspace(1e-2, 1e8, 11)
+    tried = {(q, a): _fit(x, v + q * typical, a / typical, breaks) for q in jitter for a in stiffness}
+    q, a = min(tried, key=lambda k: tried[k][0])
+    near = (q * f for f in (0.577, 1.0, 1.732)) if q else (0.0, 0.01)
+    tried = {(p, a * f): _fit(x, v + p * typical, a * f / typical, breaks) for p in near for f in (0.316, 1.0, 3.16)}
+    q, a = min(tried, key=lambda k: tried[k][0])
+    kept, f = q * typical, tried[q, a][1]
+    return f + kept / (kept + v) * (x - f), kept
 
 
 def _fit(x: np.ndarray, v: np.ndarray, lam: float, breaks: np.ndarray) -> tuple[float, np.ndarray]:

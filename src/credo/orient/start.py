@@ -13,14 +13,16 @@ import numpy as np
 from credo.kernels.sphere import centre_cost, fit_centres, follow_centres
 from credo.model import CannotDo
 from credo.orient.observations import Observations, Passages
-from credo.orient.path import along_path, from_path, path_of
-from credo.orient.thesis import corrected_points, passage_centres, plane_axis, rotation_sense
+from credo.orient.path import along_path, from_path, path_of, rotation_axis
+from credo.orient.thesis import corrected_points, passage_centres, rotation_sense
 
 __all__ = ["Start", "start_directions", "with_centroids"]
 
 _GRID, _TURNS = 20_000, 12
 #: Gaps beyond these are clipped: during the search, and least afterwards [Å⁻¹].
 _WIDE, _NARROW = 0.03, 0.004
+#: Share of its maximum that a passage may have left at an end of the series.
+_EDGE = 0.2
 #: Frames from which the search may set out.
 _ANCHORS = 3
 
@@ -51,19 +53,18 @@ def start_directions(obs: Observations) -> Start:
     opposite = [m for m, z in tries if np.nanmedian(np.einsum("fi,fi->f", z, zone)) < 0]
     zone, strays = _on_the_path(zone, obs.angle_deg)
     zone = with_centroids(obs, zone)
-    zone, more = _on_the_path(zone, obs.angle_deg)
-    axis = plane_axis(zone)
+    zone, more = _on_the_path(zone, obs.angle_deg, _mostly_cut(obs))
+    axis = rotation_axis(zone)
     ratio = float(min(opposite) / max(best, 1e-30)) if opposite else float("inf")
     return Start(zone, axis * rotation_sense(zone, axis, obs.angle_deg), ratio, strays | more)
 
 
 def _best_frames(obs: Observations) -> list[int]:
     """Frames whose points spread widest in two directions: those that fix a direction best."""
-    second = np.zeros(obs.n_frames)
-    for j in range(obs.n_frames):
-        p = obs.points[obs.start[j] : obs.start[j + 1]]
-        if len(p) >= 4:
-            second[j] = np.linalg.eigvalsh(p.T @ p)[1]
+    products = np.einsum("ni,nj->nij", obs.points, obs.points).reshape(-1, 9)
+    sums = np.stack([np.bincount(obs.frame, x, obs.n_frames) for x in products.T], axis=1).reshape(-1, 3, 3)
+    count = np.bincount(obs.frame, minlength=obs.n_frames)
+    second = np.where(count >= 4, np.linalg.eigvalsh(sums)[:, 1], 0.0)
     order = np.argsort(-second, kind="stable")
     order = order[second[order] > 0]
     if not len(order):
@@ -111,11 +112,15 @@ def _misfit(obs: Observations, zone: np.ndarray) -> float:
 
 
 def with_centroids(obs: Observations, zone: np.ndarray) -> np.ndarray:
-    """Directions from positions corrected by the nominal rotation since each passage's centre of gravity."""
-    centre = passage_centres(obs, Passages.within(obs), "centroid")
-    weight = np.linalg.norm(obs.points, axis=1)
+    """Directions from positions corrected by the nominal rotation since each passage's centre of gravity.
+
+    Passages that an end of the series cuts have their centre elsewhere and are left out.
+    """
+    passages = Passages.within(obs)
+    centre = passage_centres(obs, passages, "centroid")
+    weight = np.linalg.norm(obs.points, axis=1) * ~_cut(obs, passages)
     for _ in range(4):
-        axis = plane_axis(zone)
+        axis = rotation_axis(zone)
         points = corrected_points(obs, centre, axis * rotation_sense(zone, axis, obs.angle_deg))
         gap = np.linalg.norm(points - obs.radius * zone[obs.frame], axis=1) - obs.radius
         clip = max(5 * float(np.median(np.abs(gap))), _NARROW / 4)
@@ -124,19 +129,46 @@ def with_centroids(obs: Observations, zone: np.ndarray) -> np.ndarray:
     return zone
 
 
-def _on_the_path(zone: np.ndarray, angle_deg: np.ndarray, least_deg: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """Frames far from where their neighbours and the nominal angles put them are moved there, and told (f,) bool.
+def _cut(obs: Observations, passages: Passages) -> np.ndarray:
+    """(n,) bool: rows of passages that are still strong on the first or last frame."""
+    top = np.maximum.reduceat(obs.intensity[passages.order], passages.start[:-1])
+    edge = (obs.frame == 0) | (obs.frame == obs.n_frames - 1)
+    strong = edge & (obs.intensity > _EDGE * top[passages.of])
+    cut = np.zeros(len(passages), dtype=bool)
+    cut[passages.of[strong]] = True
+    return cut[passages.of]
+
+
+def _mostly_cut(obs: Observations) -> np.ndarray:
+    """(f,) bool: frames near the ends where most passages are cut."""
+    cut = np.bincount(obs.frame, _cut(obs, Passages.within(obs)), obs.n_frames)
+    return cut > 0.5 * np.bincount(obs.frame, minlength=obs.n_frames)
+
+
+def _on_the_path(
+    zone: np.ndarray, angle_deg: np.ndarray, weak: np.ndarray | None = None, least_deg: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames far from where their neighbours and the nominal angles put them are moved there, and told (f,) bool;
+    ``weak`` frames (f,) are moved too.
 
     The path is allowed to be no plane and the angles to be wrong by a smooth amount: only medians of neighbours count.
     """
     path = path_of(zone, angle_deg)
     along, height = along_path(path)
-    there = (_median_of_neighbours(along), _median_of_neighbours(height))
+    weak = np.zeros(len(zone), dtype=bool) if weak is None or weak.all() else weak
+    there = tuple(_median_of_neighbours(np.where(weak, np.nan, x)) for x in (along, height))
     off = np.hypot(along - there[0], height - there[1])
-    limit = max(least_deg, 8 * 1.4826 * float(np.median(off)))
+    limit = max(least_deg, 8 * 1.4826 * float(np.nanmedian(off)))
     stray = ~(off < limit)
-    return np.where(stray[:, None], from_path(path, *there), zone), stray
+    move = (stray | weak) & np.isfinite(there[0])
+    return np.where(move[:, None], from_path(path, *there), zone), stray & ~weak
 
 
 def _median_of_neighbours(x: np.ndarray, half: int = 10) -> np.ndarray:
-    return np.array([np.nanmedian(x[max(0, i - half) : i + half + 1]) for i in range(len(x))])
+    """Of those known within ``half`` frames on either side; NaN where none is."""
+    padded = np.pad(x, half, constant_values=np.nan)
+    windows = np.sort(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
+    known = np.isfinite(windows).sum(axis=1)
+    low, high = np.maximum(known - 1, 0) // 2, known // 2
+    rows = np.arange(len(x))
+    return np.where(known > 0, 0.5 * (windows[rows, low] + windows[rows, np.minimum(high, 2 * half)]), np.nan)

@@ -82,7 +82,7 @@ def _annealed(obs: Observations, frame: int, weight: np.ndarray, seed: int) -> n
 def plane_axis(zone: np.ndarray) -> np.ndarray:
     """The normal (3,) of the plane fitted to the zone axes (f, 3), about their mean as the thesis does."""
     known = zone[np.isfinite(zone[:, 0])]
-    return np.linalg.svd(known - known.mean(axis=0))[2][2]
+    return np.linalg.svd(known - known.mean(axis=0), full_matrices=False)[2][2]
 
 
 def rotation_sense(zone: np.ndarray, axis: np.ndarray, angle_deg: np.ndarray) -> float:

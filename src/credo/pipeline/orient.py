@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from credo.io.project import write_experiment
+from credo.io.structure import read_structure
 from credo.io.text import write_text
 from credo.kernels.rotation import angle_between_deg, rotation_from_vector, rotation_matrix
 from credo.model import Experiment
@@ -22,7 +23,10 @@ from credo.pipeline.page.orientations import orientations_page
 
 __all__ = ["orient_file"]
 
-_HEAD = "frame,nominal_deg,zone_x,zone_y,zone_z,u,v,w,along_deg,across_deg,esd_along_deg,esd_across_deg,smooth_x,smooth_y,smooth_z\n"  # noqa: E501
+_HEAD = (
+    "frame,nominal_deg,zone_x,zone_y,zone_z,u,v,w,along_deg,across_deg,esd_along_deg,esd_across_deg,"
+    "smooth_x,smooth_y,smooth_z,scale,thickness\n"
+)
 
 
 def orient_file(
@@ -36,7 +40,7 @@ def orient_file(
     """``credo orient``: orientations.csv, report.html and report.json; of processed data also experiment.json with the
     frames turned as found. ``truth``: of a simulated series, to tell the error."""
     path, settings = Path(path), settings or OrientFileSettings()
-    inputs = [p for p in (path, settings.angles, truth) if p is not None]
+    inputs = [p for p in (path, settings.angles, settings.dynamical, truth) if p is not None]
     output = Output(out, "orient", fingerprint([p for p in inputs if p.exists()], settings), inputs, settings)
     say = progress or (lambda _: None)
 
@@ -44,7 +48,8 @@ def orient_file(
         say("reading")
         given = read_observations(path, settings)
         say("orientations")
-        found = orient(given.observations, settings, given.readout_deg)
+        structure = None if settings.dynamical is None else read_structure(settings.dynamical)
+        found = orient(given.observations, settings, given.readout_deg, structure)
         numbers = _numbers(found, given)
         if truth is not None:
             numbers |= _errors(found, given, read_truth(truth))
@@ -73,13 +78,21 @@ def _numbers(found: Orientations, given: OrientInput) -> dict[str, Any]:
             "foreign_fraction": found.fit.foreign, "model_error": list(found.fit.kappa),
             "iterations": found.fit.iterations,
         }  # fmt: skip
+    if found.dynamical is not None:
+        by = found.dynamical
+        numbers["dynamical"] = {
+            "r1": by.r1, "thickness": float(np.nanmedian(by.thickness)), "thickness_spread": by.spread,
+            "model_error": by.kappa, "inverted_misfit": by.inverted, "setting": by.setting.tolist(),
+            "n_frames": int(np.isfinite(by.thickness).sum()),
+        }  # fmt: skip
     if found.smooth is not None:
         numbers["jitter_deg"] = list(found.smooth.jitter_deg)
     return numbers
 
 
 def _table(found: Orientations, given: OrientInput) -> str:
-    """One row a frame; ``u v w``: the zone axis in direct-lattice units, its largest index 1."""
+    """One row a frame; ``u v w``: the zone axis in direct-lattice units, its largest index 1; thickness [Å] by
+    ``--dynamical`` only."""
     obs = given.observations
     along, across = along_path(found.path)
     esd = np.degrees(np.sqrt(np.einsum("fii->fi", found.covariance)))
@@ -87,7 +100,12 @@ def _table(found: Orientations, given: OrientInput) -> str:
     uvw = uvw / np.abs(uvw).max(axis=1, keepdims=True)
     smooth = found.smooth.zone if found.smooth is not None else np.full_like(found.zone, np.nan)
     numbers = given.experiment.scan.numbers if given.experiment is not None else np.arange(obs.n_frames)
-    rows = np.column_stack([obs.angle_deg, found.zone, uvw, along, across, esd, smooth])
+    nothing = np.full(obs.n_frames, np.nan)
+    scale = nothing if found.fit is None else found.fit.scale
+    scale, thickness = (
+        (scale, nothing) if found.dynamical is None else (found.dynamical.scale, found.dynamical.thickness)
+    )
+    rows = np.column_stack([obs.angle_deg, found.zone, uvw, along, across, esd, smooth, scale, thickness])
     lines = (f"{n}," + ",".join(_value(v) for v in row) + "\n" for n, row in zip(numbers.tolist(), rows.tolist()))
     return _HEAD + "".join(lines)
 

@@ -34,6 +34,9 @@ class OrientFileSettings(OrientSettings):
     width_deg: float | None = Field(
         default=None, ge=0, description="rotation during a frame; 0 for frames that stand, step_deg unless given"
     )
+    dynamical: Path | None = Field(
+        default=None, description="CIF of the structure: orientation, scale and thickness of each frame by Bloch waves"
+    )
     angles: Path | None = Field(
         default=None, description="of a plain table: a CSV with a row for every frame, angle_deg and maybe readout_deg"
     )

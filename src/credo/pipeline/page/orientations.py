@@ -16,6 +16,12 @@ from credo.pipeline.page.markup import esc, figure, key_values, section
 
 __all__ = ["orientations_page"]
 
+_METHODS = {
+    "rocking": "rocking curves, all frames at once",
+    "thesis": "thesis, frame by frame",
+    "dynamical": "Bloch waves of the known structure",
+}
+
 
 def orientations_page(found: Orientations, obs: Observations, numbers: dict[str, Any], name: str) -> str:
     """One self-contained HTML file."""
@@ -34,13 +40,18 @@ def _headline(found: Orientations, numbers: dict[str, Any]) -> str:
         ("Frames", f"{numbers['n_frames']}<small>{numbers['n_reflections']} reflections on them</small>"),
         (
             "Method",
-            esc({"rocking": "rocking curves, all frames at once", "thesis": "thesis, frame by frame"}[found.method]),
+            esc(_METHODS[found.method]),
         ),
         ("Error of a frame", "–" if error is None else f"{error:.4f}°<small>mean, by half sets</small>"),
         ("Axis [uvw]", " ".join(f"{v:.4f}" for v in numbers["axis_uvw"])),
         ("Mean step", step),
         ("Out of plane", f"{numbers['goniometer']['out_of_plane_rms']:.4f}° rms"),
     ]
+    if found.dynamical is not None:
+        by = numbers["dynamical"]
+        rows.append(
+            ("Thickness", f"{by['thickness'] / 10:.1f} nm<small>R1 {by['r1']:.3f}; each frame has its own</small>")
+        )
     if "mean_error_deg" in numbers:
         rows.append(("True error", f"{numbers['mean_error_deg']:.4f}°<small>mean, against the truth</small>"))
     return key_values(rows)
