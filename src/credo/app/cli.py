@@ -44,6 +44,7 @@ _COMMANDS = (
     (app, "cluster", "credo.app.sorting:cluster", "Cells sorted by lattice, then data sets by intensity."),
     (app, "merge", "credo.app.merging:merge", "Data sets of one phase scaled together and merged."),
     (app, "batch", "credo.app.batching:batch", "Every data set below a folder, to phases and their structures."),
+    (app, "watch", "credo.app.watching:watch", "Crystals processed while their frames arrive, and merged by phase."),
     (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),
     (app, "explain", "credo.app.explaining:explain", "Where a result comes from, and whether all still is as it was."),
     (app, "report", "credo.app.reporting:report", "The story of a session as one page, from a project folder."),

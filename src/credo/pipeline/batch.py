@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from credo.io.project import write_json
 from credo.io.text import write_text
 from credo.merge.known_phases import KnownPhase
 from credo.model import CannotDo, Cell, UnreadableInput
-from credo.pipeline.batch_find import Found, Tree, find_data_sets
+from credo.pipeline.batch_find import Found, Tree, find_data_sets, natural
 from credo.pipeline.batch_phase import read_crystal
 from credo.pipeline.batch_pool import Pool, make_pool
 from credo.pipeline.batch_sort import Sorting, name_of, sort_sets
@@ -30,7 +30,7 @@ from credo.pipeline.output import Output, run_command
 from credo.pipeline.process import ProcessSettings
 from credo.pipeline.solve import SolveFileSettings
 
-__all__ = ["Batch", "BatchSettings", "Tick", "batch", "compositions"]
+__all__ = ["Batch", "BatchSettings", "Link", "Tick", "batch", "compositions"]
 
 
 class BatchSettings(BaseModel):
@@ -56,6 +56,7 @@ class BatchSettings(BaseModel):
     scheduler: str | None = Field(default=None, description="address of the Dask scheduler, tcp://HOST:8786")
     timeout: float = Field(default=1800.0, gt=0, description="a data set that takes longer is given up [s]")
     watch: bool = Field(default=False, description="go on as new data sets arrive, until interrupted")
+    nice: int = Field(default=0, ge=0, le=19, description="how much the local processes give way to others")
     quiet: float = Field(default=10.0, gt=0, description="a data set has arrived when unchanged for so long [s]")
 
 
@@ -73,6 +74,20 @@ class Tick:
 Progress = Callable[[Tick], None]
 
 
+def _ignore(_: dict[str, Any]) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Link:
+    """To whoever runs a batch beside something else: ``stop()`` ends a watch, ``told(numbers)`` gets each new report,
+    ``more()`` names folders outside the root that are taken in too."""
+
+    stop: Callable[[], bool] = lambda: False
+    told: Callable[[dict[str, Any]], None] = _ignore
+    more: Callable[[], Sequence[Path]] = tuple
+
+
 class _Project(Output):
     """The folder of a batch: its input is not hashed as a whole, but set by set, by those who process it."""
 
@@ -86,15 +101,15 @@ def batch(
     settings: BatchSettings | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    link: Link | None = None,
 ) -> dict[str, Any]:
     """Process the tree ``root`` into the project folder ``out``; returns its report.json, see the contract.
 
     What was done before, here, from the same files with the same settings is not done again, however the earlier run
-    ended. With ``settings.watch`` it goes on until ``stop()`` or an interruption, and the report is renewed each time
-    that new sets were taken in.
+    ended. With ``settings.watch`` it goes on until an interruption or ``link.stop()``, and the report is renewed each
+    time that new sets were taken in.
     """
-    root, settings = Path(root), settings or BatchSettings()
+    root, settings, link = Path(root), settings or BatchSettings(), link or Link()
     compositions(settings.composition)
     known = known_phases(settings.known)
     if not root.exists():
@@ -103,11 +118,11 @@ def batch(
 
     def work(folder: Path) -> dict[str, Any]:
         with alone_in(output.folder) as lock, _store(output.folder) as store, _pool(settings, lock) as pool:
-            run = Batch(root, output.folder, settings, known, store, pool, progress or (lambda _: None), force)
+            run = Batch(root, output.folder, settings, known, store, pool, progress or (lambda _: None), force, link)
             numbers = run.once()
-            while settings.watch and not (stop and stop()):
-                _show(output, numbers)
-                numbers = run.again(stop) or numbers
+            link.told(numbers)
+            if settings.watch:
+                numbers = _watch(run, output, numbers, link)
             write_text(folder / "report.html", _page(output, numbers))
             return numbers
 
@@ -119,6 +134,19 @@ def _page(output: Output, numbers: dict[str, Any]) -> str:
     from credo.pipeline.session import read_session
 
     return session_page(read_session(output.folder, {"command": "batch", "version": __version__, **numbers}))
+
+
+def _watch(run: Batch, output: Output, numbers: dict[str, Any], link: Link) -> dict[str, Any]:
+    """Until it is stopped; an interruption is how a watch is meant to end."""
+    _show(output, numbers)
+    with suppress(KeyboardInterrupt):
+        while not link.stop():
+            more = run.again()
+            if more is not None:
+                numbers = more
+                _show(output, numbers)
+                link.told(numbers)
+    return numbers
 
 
 def _show(output: Output, numbers: dict[str, Any]) -> None:
@@ -138,7 +166,9 @@ def _store(folder: Path) -> Iterator[Store]:
 
 @contextmanager
 def _pool(settings: BatchSettings, lock: int) -> Iterator[Pool]:
-    pool = make_pool(settings.executor, settings.workers or os.cpu_count() or 1, settings.scheduler, [lock])
+    pool = make_pool(
+        settings.executor, settings.workers or os.cpu_count() or 1, settings.scheduler, [lock], settings.nice
+    )
     try:
         yield pool
     finally:
@@ -161,37 +191,58 @@ class Batch:
 
     def __init__(
         self, root: Path, out: Path, settings: BatchSettings, known: Sequence[KnownPhase], store: Store, pool: Pool,
-        progress: Progress, force: bool = False,
+        progress: Progress = lambda _: None, force: bool = False, link: Link | None = None,
     ) -> None:  # fmt: skip
         self.root, self.out, self.settings, self.known = root, out, settings, known
         self.store, self.pool, self.progress, self.force = store, pool, progress, force
+        self.link = link or Link()
         self._process = ProcessSettings(d_min=settings.d_min)
         self._merge = MergeSettings(d_min=settings.d_min)
+        self._taken: dict[str, str] = {}
+        self._since: dict[str, tuple[str, float]] = {}
 
     def once(self) -> dict[str, Any]:
         """Find, process, sort, merge, solve; nothing that is there already is done again."""
         self.progress(Tick("looking for data sets", 0, 0))
-        tree = find_data_sets(self.root, [self.out])
+        tree = self._find()
         if not tree.sets and not self.settings.watch:
             raise CannotDo(_nothing(self.root, tree), "give a folder with data sets, or the data set itself")
-        self._seen = {s.name: stamp_of(s.files) for s in tree.sets}
-        self._each(tree.sets)
-        return self._phases(tree)
+        return self._bring(tree, tree.sets if not self.settings.watch else self._quiet(tree))
 
-    def again(self, stop: Callable[[], bool] | None = None) -> dict[str, Any] | None:
-        """Wait for data sets that are new or have changed and are quiet, and take them in; ``None``: none came."""
-        tree = find_data_sets(self.root, [self.out])
-        now = {s.name: stamp_of(s.files) for s in tree.sets}
-        if now == self._seen:
-            _sleep(min(self.settings.quiet, 2.0), stop)
+    def again(self) -> dict[str, Any] | None:
+        """Look for data sets that are new or have changed, and are quiet, and take them in; ``None``: none came."""
+        tree = self._find()
+        ready = [s for s in self._quiet(tree) if self._taken.get(s.name) != self._since[s.name][0]]
+        if not ready:
+            self.progress(Tick(f"waiting for data sets below {self.root}", 0, 0))
+            _sleep(min(self.settings.quiet / 4, 2.0), self.link.stop)
             return None
-        _sleep(self.settings.quiet, stop)
-        ready = [s for s in tree.sets if stamp_of(s.files) == now[s.name]]
-        if not any(now[s.name] != self._seen.get(s.name) for s in ready):
-            return None
-        self._seen.update({s.name: now[s.name] for s in ready})
-        self._each(ready)
-        return self._phases(replace(tree, sets=tuple(s for s in tree.sets if s.name in self._seen)))
+        return self._bring(tree, ready)
+
+    def _find(self) -> Tree:
+        trees = [find_data_sets(r, [self.out]) for r in (self.root, *self.link.more()) if r.exists()]
+        sets = {str(s.paths[0].resolve()): s for t in reversed(trees) for s in t.sets}
+        names: set[str] = set()
+        unique = [names.add(s.name) or s for s in sets.values() if s.name not in names]
+        return Tree(tuple(sorted(unique, key=lambda s: natural(s.name))), tuple(x for t in trees for x in t.left))
+
+    def _quiet(self, tree: Tree) -> list[Found]:
+        """Those unchanged for the time that the settings say."""
+        now, out = time.monotonic(), []
+        for s in tree.sets:
+            stamp = stamp_of(s.files)
+            if self._since.get(s.name, ("", 0.0))[0] != stamp:
+                age = time.time() - max((f.stat().st_mtime for f in s.files if f.exists()), default=0.0)
+                self._since[s.name] = stamp, now - max(age, 0.0)
+            if now - self._since[s.name][1] >= self.settings.quiet:
+                out.append(s)
+        return out
+
+    def _bring(self, tree: Tree, sets: Sequence[Found]) -> dict[str, Any]:
+        """Process ``sets``, then sort, merge and solve all that are in by now."""
+        self._taken |= {s.name: stamp_of(s.files) for s in sets}
+        self._each(sets)
+        return self._phases(replace(tree, sets=tuple(s for s in tree.sets if s.name in self._taken)))
 
     def _each(self, sets: Sequence[Found]) -> None:
         """Process what is not settled; states go to the catalogue as they come."""
@@ -303,9 +354,9 @@ class Batch:
             phases[k]["structure"] = answer
 
 
-def _sleep(seconds: float, stop: Callable[[], bool] | None) -> None:
+def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not (stop and stop()):
+    while time.monotonic() < end and not stop():
         time.sleep(min(0.2, seconds))
 
 

@@ -43,6 +43,8 @@ def perform(task: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Serve standard input; what libraries print goes to stderr."""
+    if len(sys.argv) > 1 and hasattr(os, "nice"):
+        os.nice(int(sys.argv[1]))
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     tasks: Queue[bytes] = Queue()

@@ -15,7 +15,7 @@ from credo.io.series import NOT_FOLDERS, Series, rank, same_frames, series_in
 from credo.model import CredoError, UnreadableInput
 from credo.pipeline.output import read_report
 
-__all__ = ["Found", "Left", "Tree", "find_data_sets"]
+__all__ = ["Found", "Left", "Tree", "find_data_sets", "natural"]
 
 #: Commands of ours whose folders hold frames, not results.
 _SOURCES = ("simulate frames", "convert", "collect", "check")
@@ -73,10 +73,10 @@ def find_data_sets(root: Path, besides: Sequence[Path] = ()) -> Tree:
         for folder, names in look.folders({Path(b).resolve() for b in besides}):
             look.folder(folder, names)
     look.group()
-    return Tree(tuple(sorted(look.sets, key=lambda s: _natural(s.name))), tuple(look.left))
+    return Tree(tuple(sorted(look.sets, key=lambda s: natural(s.name))), tuple(look.left))
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def natural(name: str) -> list[tuple[int, int, str]]:
     """x2 before x10."""
     import re
 

@@ -45,11 +45,12 @@ class Pool(Protocol):
 class Child:
     """A process that does one task after another; begun when first needed, and again after it died or was ended.
 
-    It ends itself when its parent is gone, however that went. ``keep``: file descriptors it inherits (POSIX).
+    It ends itself when its parent is gone, however that went. ``keep``: file descriptors it inherits (POSIX);
+    ``nice``: by how much it gives way.
     """
 
-    def __init__(self, keep: Sequence[int] = ()) -> None:
-        self._keep = tuple(keep)
+    def __init__(self, keep: Sequence[int] = (), nice: int = 0) -> None:
+        self._keep, self._nice = tuple(keep), nice
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, task: Task, timeout: float) -> Answer:
@@ -90,7 +91,7 @@ class Child:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-m", "credo.pipeline.batch_child"]
+            command = [sys.executable, "-m", "credo.pipeline.batch_child", str(self._nice)]
             fds = self._keep if os.name == "posix" else ()
             process: subprocess.Popen[bytes] = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_CALM}, pass_fds=fds
@@ -113,13 +114,13 @@ class Child:
 class LocalPool:
     """``workers`` children of this machine; tasks start in the order of submission."""
 
-    def __init__(self, workers: int, keep: Sequence[int] = ()) -> None:
+    def __init__(self, workers: int, keep: Sequence[int] = (), nice: int = 0) -> None:
         self.workers = workers
         self._tasks: Queue[tuple[Any, Task, float] | None] = Queue()
         self._done: Queue[tuple[Any, Answer]] = Queue()
         self._open, self._closed = 0, False
         self._now: dict[int, str] = {}
-        self._children = [Child(keep) for _ in range(workers)]
+        self._children = [Child(keep, nice) for _ in range(workers)]
         self._threads = [threading.Thread(target=self._work, args=(i,), daemon=True) for i in range(workers)]
         for thread in self._threads:
             thread.start()
@@ -208,10 +209,10 @@ def run_here(task: Task, timeout: float) -> Answer:
     return _mine.child.run(task, timeout)
 
 
-def make_pool(executor: str, workers: int, scheduler: str | None, keep: Sequence[int] = ()) -> Pool:
+def make_pool(executor: str, workers: int, scheduler: str | None, keep: Sequence[int] = (), nice: int = 0) -> Pool:
     """``executor``: local or dask."""
     if executor == "local":
-        return LocalPool(max(workers, 1), keep)
+        return LocalPool(max(workers, 1), keep, nice)
     if not scheduler:
         raise UnreadableInput("--executor dask: which scheduler?", "give --scheduler tcp://HOST:8786")
     return DaskPool(scheduler)

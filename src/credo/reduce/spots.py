@@ -113,6 +113,11 @@ class Marker:
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def labels(self) -> int:
+        """How many hilltops there were so far: most are spots, some are noise."""
+        return self._next
+
     def add(self, frame: np.ndarray, centre: np.ndarray, joined: bool) -> None:
         """The next frame (ny, nx) with the direct beam at ``centre`` (x, y); joined: the frame before is its
         neighbour."""
