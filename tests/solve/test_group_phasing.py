@@ -52,9 +52,12 @@ def test_random_starts_in_the_group_find_the_garnet(garnet, intensities):
     group = gemmi.SpaceGroup("I a -3 d")
     fit = GroupFit(group, group_operations(group).on_basis(data.basis), np.zeros(3), 0.0, 0.0)
     true = structure_factors(garnet, np.rint(data.hkl @ np.linalg.inv(data.basis)).astype(int))
-    best = 0.0
-    for n, recipe in enumerate(recipes_for(0.9)):
-        phases, rho = GroupPhasing(data, fit, recipe, PhasingSettings()).trial(np.random.default_rng(n), 250, 10)
+    recipes, best = recipes_for(0.9), 0.0
+    for n in range(3 * len(recipes)):  # about one start in six succeeds
+        if best > 0.9:
+            break
+        phasing = GroupPhasing(data, fit, recipes[n % len(recipes)], PhasingSettings())
+        phases, rho = phasing.trial(np.random.default_rng(n), 250, 10)
         assert np.isfinite(rho).all()
         # the group has one more origin, ½ ½ ½ of the primitive cell
         for shift in (0.0, 0.5):

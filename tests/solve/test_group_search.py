@@ -14,7 +14,7 @@ def test_the_higher_the_symmetry_the_more_trials(laue, due, chain, garnet, inten
     assert GroupTrials(data, laue, centring, 30).due(10) == due
 
 
-def test_the_group_that_leads_gets_every_other_trial(garnet, intensities):
+def test_the_group_that_leads_gets_most_trials(garnet, intensities):
     """Nothing is known from P1: absences name the group, random starts in it explain |E|. What was done is not due."""
     data = normalise(garnet.cell, "I", "m-3m", *intensities(garnet, 1.0))
     leader = likely_by_absences(data, "m-3m", "I")[0]

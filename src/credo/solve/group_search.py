@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +32,7 @@ class GroupTrials:
         self._by_absences: list[GroupFit] | None = None
         self._phasing: dict[tuple[str, int], GroupPhasing] = {}
         self._best: dict[str, float] = {}
+        self._tried: Counter[str] = Counter()
         self._number = 0
 
     def due(self, trials: int) -> int:
@@ -38,25 +40,25 @@ class GroupTrials:
         return int(self._share * trials) - self._number
 
     def round(self, trials: int, found: list[Candidate], leader: GroupFit | None, seed: int) -> list[Candidate]:
-        """Random starts, every other one in the group that leads so far, the others in the likely ones in turn; a
-        candidate for each map that is better than its group had."""
-        groups, out = self._groups(found), []
+        """Random starts, the n-th likely group having a share of 1/n; a candidate for each map that is better than
+        its group had."""
+        groups, out = self._groups(found, leader), []
         for _ in range(self.due(trials) if groups else 0):
             self._number += 1
-            fit = groups[self._number // 2 % len(groups)]
-            if leader is not None and self._number % 2:
-                fit = replace(leader, shift=np.zeros(3))
+            fit = min(enumerate(groups, 1), key=lambda f: f[0] * (self._tried[f[1].symbol] + 1))[1]
+            self._tried[fit.symbol] += 1
             candidate = self._trial(fit, seed)
             out += [candidate] if candidate is not None else []
         return out
 
-    def _groups(self, found: list[Candidate]) -> list[GroupFit]:
+    def _groups(self, found: list[Candidate], leader: GroupFit | None) -> list[GroupFit]:
+        """What leads so far, what the absences speak for, what P1 phases came near to: the likeliest first."""
         if self._by_absences is None:
             self._by_absences = likely_by_absences(self._data, self._laue_group, self._centring)
         near = sorted(found, key=lambda c: -(c.fit.agreement + 0.03 * np.log2(c.fit.order)))[:2]
-        groups = {f.symbol: f for f in self._by_absences}
+        every = [*([leader] if leader else []), *self._by_absences, *(c.fit for c in near)]
         # the origin of a random start is the group's own
-        return list((groups | {c.fit.symbol: replace(c.fit, shift=np.zeros(3)) for c in near}).values())
+        return list({f.symbol: replace(f, shift=np.zeros(3)) for f in every}.values())
 
     def _trial(self, fit: GroupFit, seed: int) -> Candidate | None:
         recipes = recipes_for(self._data.d_min)

@@ -72,7 +72,7 @@ class PhasingSettings:
 
     iterations: int = 400
     elimination: int = 8
-    grid_per_d: float = 2.5
+    grid_per_d: float = 2.25
     missing: float = 0.9
 
 

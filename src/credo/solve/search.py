@@ -55,6 +55,9 @@ _OBEYED = 0.75
 _IMPOSSIBLE = 0.1
 #: Reflections to a parameter that make R1 of left-out reflections as firm as it gets.
 _FIRM = 5
+#: R1 of a wrong structure scatters by about 0.5/√n for n reflections, and dozens are tried: what is taken for good or
+#: believed is so much lower, over √n (quartz at 1.2 Å, 28 reflections: wrong ones down to 0.25).
+_CHANCE = 0.6
 #: Reflections to a parameter above which least squares cannot make a wrong structure agree.
 _PLENTY = 10
 #: Structures of so few sites cost next to nothing to refine.
@@ -99,6 +102,8 @@ class Search:
         self._stale, self._improved = 0, self._started
         _, i, s = problem.data.merged
         self._expected = expected_r1(i, s)
+        self._chance = _CHANCE / float(np.sqrt(len(i)))
+        self._good = self.settings.good - self._chance
         self._groups = GroupTrials(problem.data, problem.laue_group, problem.centring, problem.n_atoms)
 
     @property
@@ -176,7 +181,7 @@ class Search:
         best = self.refined[0] if self.done else None
         if best is None:
             return np.inf
-        return max(_corrected(best), self.settings.good) if best.impossible > _IMPOSSIBLE else _corrected(best)
+        return max(_corrected(best), self._good) if best.impossible > _IMPOSSIBLE else _corrected(best)
 
     def _convinced(self) -> bool:
         """Agreement as good as the errors allow, or good, with P1 phases that obey the group of their own accord."""
@@ -184,7 +189,7 @@ class Search:
             return False
         r1, s = self._best_r1(), self.settings
         own = self.refined[0].candidate.fit.worst > _OBEYED
-        return r1 < s.convincing + self._expected or (own and r1 < s.good)
+        return r1 < s.convincing + self._expected or (own and r1 < self._good)
 
     def left_out(self, done: Completed) -> float:
         """R1 of reflections that had no part in the least squares of a refined candidate; where there are many to a
@@ -201,9 +206,9 @@ class Search:
 
     def limit(self, done: Completed) -> float:
         """The R1 of left-out reflections below which a structure is believed: lower where few reflections stand
-        against each parameter, and chance is the likelier."""
+        against each parameter, or few at all, and chance is the likelier."""
         p = done.fit.n_parameters if done.fit else np.inf
-        return self.settings.believable * min(1.0, done.n_reflections / (_FIRM * p))
+        return (self.settings.believable - self._chance) * min(1.0, done.n_reflections / (_FIRM * p))
 
     def _over(self) -> bool:
         s, r1 = self.settings, self._best_r1()
@@ -213,7 +218,7 @@ class Search:
             and r1 < s.believable
             and self.left_out(self.refined[0]) < self.limit(self.refined[0])
         )
-        if (r1 < s.good and waited) or long:
+        if (r1 < self._good and waited) or long:
             self.ended = f"{self._stale} trials without a better one"
         elif len(self.merits) >= s.trials:
             self.ended = f"{len(self.merits)} trials"

@@ -158,7 +158,7 @@ def _refine_origin(fit: GroupFit, pairs: _PhasePairs, steps: int = 8) -> GroupFi
         length = float(np.linalg.norm(step))
         step *= min(1.0, longest / max(length, 1e-12))
         moved = c * np.exp(2j * np.pi * (k @ (shift + step)))
-        if moved.real.sum() > wave.real.sum():
+        if np.real(moved).sum() > np.real(wave).sum():
             shift, wave = shift + step, moved
         else:
             longest = 0.3 * min(length, longest)
