@@ -116,17 +116,22 @@ def stamp_patch(image: np.ndarray, xy: np.ndarray, counts: np.ndarray, patch: np
 def add_radial(image: np.ndarray, centre: np.ndarray, m: np.ndarray, table: np.ndarray, per_unit: float) -> None:
     """Add table(|m (pixel centre − centre)|), linear between entries ``per_unit`` to the unit; in place.
 
-    m (2, 2) takes pixels to the table's unit; beyond its end the table is zero.
+    m (2, 2) takes pixels to the table's unit; beyond its end the table (k,) float32 keeps its last value.
     """
     ny, nx = image.shape
     last = len(table) - 1
     a, b, c, d = m[0, 0] * per_unit, m[0, 1] * per_unit, m[1, 0] * per_unit, m[1, 1] * per_unit
+    step, end = np.zeros(last + 1, np.float32), np.float32(last)
+    step[:last] = table[1:] - table[:last]
+    r, right, down = np.empty(nx, np.float32), np.float32(a), np.float32(c)
+    x = 0.5 - centre[0]
     for i in range(ny):
         y = i + 0.5 - centre[1]
+        p0, q0 = np.float32(a * x + b * y), np.float32(c * x + d * y)
         for j in range(nx):
-            x = j + 0.5 - centre[0]
-            p, q = a * x + b * y, c * x + d * y
-            r = sqrt(p * p + q * q)
-            n = int(r)
-            if n < last:
-                image[i, j] += table[n] + (table[n + 1] - table[n]) * (r - n)
+            p, q = p0 + right * np.float32(j), q0 + down * np.float32(j)
+            r[j] = min(np.sqrt(p * p + q * q), end)
+        row = image[i]
+        for j in range(nx):
+            n = np.uint32(np.int32(r[j]))
+            row[j] += table[n] + step[n] * (r[j] - np.float32(n))

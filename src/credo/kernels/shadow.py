@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from math import exp, sqrt
+from math import log, sqrt
 
 import numpy as np
 from numba import njit
+
+from credo.kernels.rows import exponentials, logarithms
 
 __all__ = ["add_footprints", "fringe", "illuminated", "transmit"]
 
@@ -83,73 +85,140 @@ def illuminated(
 
 
 @njit(cache=True, fastmath=True)
-def _sampled(texture: np.ndarray, x: float, y: float) -> float:
-    """A periodic map, its edge a power of two, at (x, y) in samples; bilinear."""
-    mask = len(texture) - 1
-    a, b = x + 1048576.0, y + 1048576.0  # positive: a cast is a floor
-    n, k = int(a), int(b)
-    fa, fb = a - n, b - k
-    n0, n1, k0, k1 = n & mask, (n + 1) & mask, k & mask, (k + 1) & mask
-    top = texture[k0, n0] * (1 - fa) + texture[k0, n1] * fa
-    return top * (1 - fb) + (texture[k1, n0] * (1 - fa) + texture[k1, n1] * fa) * fb
+def _add_film(depth: np.ndarray, texture: np.ndarray, a, da, b, db, level, contrast) -> None:
+    """Add level + contrast · texture to ``depth`` (n,), the periodic map (s, s) being read bilinearly from sample (a, b)
+    on in steps of (da, db); all of them are positive, s is a power of two."""
+    size = np.uint32(len(texture))
+    mask, flat = size - np.uint32(1), texture.reshape(-1)
+    for j in range(len(depth)):
+        n, k = np.uint32(np.int32(a)), np.uint32(np.int32(b))
+        fa, fb = np.float32(a - np.float64(n)), np.float32(b - np.float64(k))
+        n0, n1 = n & mask, (n + np.uint32(1)) & mask
+        k0, k1 = (k & mask) * size, ((k + np.uint32(1)) & mask) * size
+        top = flat[k0 + n0] + (flat[k0 + n1] - flat[k0 + n0]) * fa
+        low = flat[k1 + n0] + (flat[k1 + n1] - flat[k1 + n0]) * fa
+        depth[j] += level + contrast * (top + (low - top) * fb)
+        a += da
+        b += db
 
 
 @njit(cache=True, fastmath=True)
+def _add_bars(depth: np.ndarray, x, dx, y, dy, bars: np.ndarray) -> None:
+    """Add the bars' optical depth where the row from grid point (x, y) on crosses them."""
+    step, half, more, n = 1 / bars[0], 0.5 * (bars[0] - bars[1]), np.float32(bars[2]), len(depth)
+    cx, cy = bars[0] * np.floor(x * step + 0.5), bars[0] * np.floor(y * step + 0.5)
+    if max(abs(x - cx), abs(y - cy), abs(x + n * dx - cx), abs(y + n * dy - cy)) <= half:
+        return  # both ends in the same square: none is crossed
+    for j in range(len(depth)):
+        gx, gy = x + dx * j, y + dy * j
+        # a square's middle is at the origin: the bars lie half a pitch away
+        bx = abs(gx - bars[0] * np.floor(gx * step + 0.5))
+        by = abs(gy - bars[0] * np.floor(gy * step + 0.5))
+        depth[j] += more if max(bx, by) > half else np.float32(0)
+
+
+@njit(cache=True, fastmath=True)
+def _clear_holes(film: np.ndarray, x, dx, y, dy, holes: np.ndarray) -> None:
+    """No film in the holes."""
+    step, r2 = 1 / holes[0], 0.25 * holes[1] ** 2
+    for j in range(len(film)):
+        gx, gy = x + dx * j, y + dy * j
+        hx = gx - holes[0] * np.floor(gx * step + 0.5)
+        hy = gy - holes[0] * np.floor(gy * step + 0.5)
+        if hx * hx + hy * hy < r2:
+            film[j] = 0.0
+
+
+@njit(cache=True, fastmath=True)
+def _light(row: np.ndarray, x, dx, y, dy, radius, edge, dose) -> None:
+    """Multiply a row by the electrons of the beam, of which (x, y) is the distance of its start."""
+    n = len(row)
+    if max(x**2 + y**2, (x + dx * n) ** 2 + (y + dy * n) ** 2) <= max(radius - 0.5 * edge, 0.0) ** 2:
+        row *= np.float32(dose)
+        return
+    for j in range(n):
+        r = sqrt((x + dx * j) ** 2 + (y + dy * j) ** 2)
+        row[j] *= np.float32(dose * min(max((radius - r) / edge + 0.5, 0.0), 1.0))
+
+
+@njit(cache=True)
+def _span(x: float, dx: float, y: float, dy: float, radius: float, n: int) -> tuple[int, int]:
+    """Pixels j of a row, from the first to the one after the last, with (x + j dx, y + j dy) within ``radius``."""
+    square, middle = dx * dx + dy * dy, -(x * dx + y * dy)
+    root2 = middle * middle - square * (x * x + y * y - radius * radius)
+    if root2 <= 0:
+        return 0, 0
+    first, last = (middle - sqrt(root2)) / square, (middle + sqrt(root2)) / square
+    return int(min(max(first, 0.0), n)), int(min(max(last + 2, 0.0), n))
+
+
+@njit(cache=True)
+def _positive(start: float, whole: float, period: int) -> float:
+    """``start`` shifted by periods so that it and start + whole are not negative."""
+    return start - period * np.floor(min(start, start + whole) / period)
+
+
+@njit(cache=True)
 def transmit(
-    out: np.ndarray, heights: np.ndarray, origin: np.ndarray, back: np.ndarray, stage: np.ndarray, squash: float,
-    film: np.ndarray, texture: np.ndarray, per_um: float, bars: np.ndarray, holes: np.ndarray, beam: np.ndarray,
-    dose: float,
+    out: np.ndarray, origin: np.ndarray, back: np.ndarray, stage: np.ndarray, squash: float, film: np.ndarray,
+    texture: np.ndarray, per_um: float, bars: np.ndarray, holes: np.ndarray, beam: np.ndarray, dose: float,
 ) -> None:  # fmt: skip
-    """Write the expected electrons of every pixel of ``out`` (ny, nx), given the crystals' optical depth ``heights``.
+    """Turn the crystals' optical depth in ``out`` (ny, nx) into the expected electrons of every pixel, in place.
 
     ``origin``, ``back``: pixel to column position [µm]; ``stage`` (2,): the grid point on the axis; ``squash``: cos α.
-    ``film`` = (optical depth, its relative texture); ``texture``: a periodic map of unit variance, ``per_um`` samples
-    to the µm; ``bars`` = (pitch, width, optical depth) [µm]; ``holes`` = (pitch, diameter), 0 without; ``beam`` =
-    (x, y, radius, edge) [µm]; ``dose``: electrons a pixel at full beam.
+    ``film`` = (optical depth, its relative texture); ``texture`` float32: a periodic map of unit variance, ``per_um``
+    samples to the µm; ``bars`` = (pitch, width, optical depth) [µm]; ``holes`` = (pitch, diameter), 0 without;
+    ``beam`` = (x, y, radius, edge) [µm]; ``dose``: electrons a pixel at full beam.
     """
     ny, nx = out.shape
-    half = 0.5 * (bars[0] - bars[1])
-    bar_step = 1 / bars[0] if bars[0] > 0 else 0.0
-    hole_step, hole2 = (1 / holes[0], 0.25 * holes[1] ** 2) if holes[0] > 0 else (0.0, 0.0)
-    slope = 1 / squash
-    inner, outer = max(beam[2] - beam[3], 0.0) ** 2, (beam[2] + beam[3]) ** 2
+    bits, light, carbon = np.empty(nx, np.int32), np.empty(nx, np.float32), np.empty(nx, np.float32)
+    dx, dy, slope, size = back[0, 0], back[1, 0], 1 / squash, len(texture)
+    level, contrast = np.float32(film[0] * slope), np.float32(film[0] * film[1] * slope)
     for i in range(ny):
-        v = i + 0.5 - origin[1]
-        for j in range(nx):
-            u = j + 0.5 - origin[0]
-            x, y = back[0, 0] * u + back[0, 1] * v, back[1, 0] * u + back[1, 1] * v
-            r2 = (x - beam[0]) ** 2 + (y - beam[1]) ** 2
-            if r2 > outer:
-                out[i, j] = 0.0
-                continue
-            lit = 1.0
-            if r2 > inner:
-                lit = min(max((beam[2] - sqrt(r2)) / beam[3] + 0.5, 0.0), 1.0)
-            gx, gy = stage[0] + x, stage[1] + y * slope
-            t = _sampled(texture, gx * per_um, gy * per_um)
-            depth = film[0] * (1 + film[1] * t) * slope
-            if hole_step > 0:
-                hx = gx - holes[0] * np.floor(gx * hole_step + 0.5)
-                hy = gy - holes[0] * np.floor(gy * hole_step + 0.5)
-                if hx * hx + hy * hy < hole2:
-                    depth = 0.0
-            if bar_step > 0:
-                bx = abs(gx - bars[0] * np.floor(gx * bar_step + 0.5))
-                by = abs(gy - bars[0] * np.floor(gy * bar_step + 0.5))
-                # a square's middle is at the origin: the bars lie half a pitch away
-                if max(bx, by) > half:
-                    depth += bars[2]
-            out[i, j] = dose * lit * exp(-min(depth + heights[i, j], 60.0))
+        u, v = 0.5 - origin[0], i + 0.5 - origin[1]
+        x, y = back[0, 0] * u + back[0, 1] * v, back[1, 0] * u + back[1, 1] * v
+        start, end = _span(x - beam[0], dx, y - beam[1], dy, beam[2] + beam[3], nx)
+        out[i, :start] = 0
+        out[i, end:] = 0
+        n = end - start
+        if n <= 0:
+            continue
+        x, y = x + start * dx, y + start * dy
+        gx, gy, gdy = stage[0] + x, stage[1] + y * slope, dy * slope
+        depth, shade = out[i, start:end], carbon[:n]
+        if film[0] > 0:
+            a, b = gx * per_um, gy * per_um
+            da, db = dx * per_um, gdy * per_um
+            shade[:] = 0
+            _add_film(shade, texture, _positive(a, da * n, size), da, _positive(b, db * n, size), db, level, contrast)
+            if holes[0] > 0:
+                _clear_holes(shade, gx, dx, gy, gdy, holes)
+            depth += shade
+        if bars[0] > 0:
+            _add_bars(depth, gx, dx, gy, gdy, bars)
+        exponentials(depth, bits[:n], light[:n])
+        _light(light[:n], x - beam[0], dx, y - beam[1], dy, beam[2], beam[3], dose)
+        depth[:] = light[:n]
 
 
 @njit(cache=True, fastmath=True)
-def fringe(image: np.ndarray, strength: float) -> np.ndarray:
-    """``image`` (ny, nx) times 1 + strength ∇² ln image, that factor within 0.5 and 1.5; its border as it is."""
+def fringe(image: np.ndarray, strength: float) -> None:
+    """Multiply ``image`` (ny, nx) float32 by 1 + strength ∇² ln image, that factor within 0.5 and 1.5, in place; its
+    border stays. Below a thousandth of the brightest the logarithm stops falling."""
     ny, nx = image.shape
-    depth = np.log(np.maximum(image, np.float32(1e-3) * image.max() + np.float32(1e-12)))
-    out = image.copy()
+    top, s = np.float32(0), np.float32(strength)
+    for i in range(ny):
+        for j in range(nx):
+            top = max(top, image[i, j])
+    low = log(1e-3 * top + 1e-12)
+    bits = np.empty(nx, np.int32)
+    above, here, below = np.empty(nx, np.float32), np.empty(nx, np.float32), np.empty(nx, np.float32)
+    logarithms(image[0], bits, low, above)
+    logarithms(image[min(1, ny - 1)], bits, low, here)
     for i in range(1, ny - 1):
+        logarithms(image[i + 1], bits, low, below)
+        row = image[i]
         for j in range(1, nx - 1):
-            lap = depth[i + 1, j] + depth[i - 1, j] + depth[i, j + 1] + depth[i, j - 1] - 4 * depth[i, j]
-            out[i, j] *= min(max(1 + strength * lap, 0.5), 1.5)
-    return out
+            bend = above[j] + below[j] + here[j - 1] + here[j + 1] - np.float32(4) * here[j]
+            row[j] *= min(max(np.float32(1) + s * bend, np.float32(0.5)), np.float32(1.5))
+        above, here, below = here, below, above

@@ -216,4 +216,10 @@ def _direct(image, specimen, crystals, beam, geometry, pose, screen, seconds: fl
     m = geometry.shadow / screen.pixel_mm
     origin = centre[0] - m @ beam.centre
     per_pixel = beam.flux * seconds / _area(m)
-    image += shadow(specimen, crystals, pose, beam, m, origin, screen.size, per_pixel, k0, geometry.turn)
+    # the disc's box on the screen is all there is of it
+    half = np.linalg.norm(m, axis=1) * (beam.radius + beam.edge) + 1
+    low, high = (np.clip(np.rint(centre[0] + s * half).astype(int), 0, screen.size) for s in (-1, 1))
+    shape = int(high[1] - low[1]), int(high[0] - low[0])
+    if min(shape) > 0:
+        disc = shadow(specimen, crystals, pose, beam, m, origin - low, shape, per_pixel, k0, geometry.turn)
+        image[low[1] : high[1], low[0] : high[0]] += disc

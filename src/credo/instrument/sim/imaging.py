@@ -27,17 +27,17 @@ def render_image(
     origin = np.array([size / 2, size / 2]) + geometry.shift / pixel_mm
     per_pixel = beam.flux * seconds / abs(float(np.linalg.det(m)))
     k0 = np.array([0.0, 0.0, 1.0]) / specimen.wavelength
-    total = np.zeros((size, size), dtype=np.float32)
-    share = per_pixel / (len(poses) - 1)
-    for pose in poses[:-1]:
-        total += shadow(specimen, crystals, pose, beam, m, origin, size, share, k0, np.eye(2))
+    share, shape = per_pixel / (len(poses) - 1), (size, size)
+    total = shadow(specimen, crystals, poses[0], beam, m, origin, shape, share, k0, np.eye(2))
+    for pose in poses[1:-1]:
+        total += shadow(specimen, crystals, pose, beam, m, origin, shape, share, k0, np.eye(2))
     defocus = focus_um - float(poses[len(poses) // 2].place(np.append(poses[0].centre[:2], 0.0)[None])[0, 2])
-    return _fringed(total, defocus, specimen.wavelength, 1 / np.sqrt(abs(float(np.linalg.det(m)))))
+    _add_fringes(total, defocus, specimen.wavelength, 1 / np.sqrt(abs(float(np.linalg.det(m)))))
+    return total
 
 
-def _fringed(image: np.ndarray, defocus_um: float, wavelength: float, pixel_um: float) -> np.ndarray:
+def _add_fringes(image: np.ndarray, defocus_um: float, wavelength: float, pixel_um: float) -> None:
     """Fringes from −∇² ln I; about 3 rad of phase go with an optical depth of 1."""
     strength = 3.0 * defocus_um * wavelength * 1e-4 / (2 * np.pi) / pixel_um**2
-    if abs(strength) < 2e-3:
-        return image
-    return fringe(image, strength)
+    if abs(strength) >= 2e-3:
+        fringe(image, strength)

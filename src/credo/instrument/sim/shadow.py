@@ -49,40 +49,41 @@ def _diffracted(specimen: Specimen, phase: int, crystals: Crystals, rows, rotati
     return share.sum(axis=1)
 
 
-def _sees_bars(specimen: Specimen, pose: Pose, m: np.ndarray, origin: np.ndarray, size: int) -> bool:
+def _sees_bars(specimen: Specimen, pose: Pose, m: np.ndarray, origin: np.ndarray, shape: tuple[int, int]) -> bool:
     """Whether a bar of the mesh is in view: else the kernel need not look for one at every pixel."""
     sample = specimen.sample
-    middle = specimen.on_film(pose, np.linalg.solve(m, np.full(2, size / 2) - origin))
-    reach = np.sqrt(0.5) * size * float(np.linalg.norm(np.linalg.inv(m), 2)) / max(abs(pose.rotation[1, 1]), 0.2)
+    middle = specimen.on_film(pose, np.linalg.solve(m, 0.5 * np.array(shape[::-1]) - origin))
+    reach = (
+        0.5 * float(np.hypot(*shape)) * float(np.linalg.norm(np.linalg.inv(m), 2)) / max(abs(pose.rotation[1, 1]), 0.2)
+    )
     off = np.abs(middle - sample.pitch_um * np.rint(middle / sample.pitch_um))
     return bool(off.max() + reach > 0.5 * (sample.pitch_um - sample.bar_um))
 
 
 def shadow(
     specimen: Specimen, crystals: Crystals, pose: Pose, beam: Illumination, m: np.ndarray, origin: np.ndarray,
-    size: int, per_pixel: float, k0: np.ndarray, turn: np.ndarray,
+    shape: tuple[int, int], per_pixel: float, k0: np.ndarray, turn: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Expected electrons (size, size): a column position r [µm] is seen at pixel ``origin`` + ``m`` r."""
+    """Expected electrons of ``shape`` (ny, nx): a column position r [µm] is seen at pixel ``origin`` + ``m`` r."""
     s, sample = specimen.settings, specimen.sample
     squash = float(max(abs(pose.rotation[1, 1]), 0.2))
-    heights = np.zeros((size, size), dtype=np.float32)
+    out = np.zeros(shape, dtype=np.float32)
     place = pose.place(crystals.place)[:, :2]
     squashed = np.diag([1.0, squash])
     depth = optical_depths(specimen, crystals, pose, k0, turn)
     # outlines are squashed about each crystal's own middle: centres go back to the unsquashed frame
     footprint = m @ squashed
     add_footprints(
-        heights, origin, footprint, np.linalg.inv(footprint), place @ np.linalg.inv(squashed).T, crystals.reach,
+        out, origin, footprint, np.linalg.inv(footprint), place @ np.linalg.inv(squashed).T, crystals.reach,
         crystals.normal, crystals.offset, depth,
     )  # fmt: skip
-    out = np.empty((size, size), dtype=np.float32)
     film = np.zeros(2) if s.film == "none" else np.array([1e-3 * s.film_nm / _CARBON_UM, s.texture])
     bars = np.zeros(3)
-    if s.film != "none" and _sees_bars(specimen, pose, m, origin, size):
+    if s.film != "none" and _sees_bars(specimen, pose, m, origin, shape):
         bars = np.array([sample.pitch_um, sample.bar_um, 40.0])
     holes = np.array(s.hole_um if s.film == "holey" else (0.0, 0.0))
     transmit(
-        out, heights, origin, np.linalg.inv(m), specimen.on_film(pose, np.zeros(2)), squash, film, sample.texture,
+        out, origin, np.linalg.inv(m), specimen.on_film(pose, np.zeros(2)), squash, film, sample.texture,
         _TEXTURE_PER_UM, bars, holes, np.array([*beam.centre, beam.radius, beam.edge]), per_pixel,
     )  # fmt: skip
     return out
