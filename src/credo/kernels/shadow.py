@@ -86,7 +86,7 @@ def illuminated(
 
 @njit(cache=True, fastmath=True)
 def _add_film(depth: np.ndarray, texture: np.ndarray, a, da, b, db, level, contrast) -> None:
-    """Add level + contrast · texture to ``depth`` (n,), the periodic map (s, s) being read bilinearly from sample (a, b)
+    """Add level + contrast · texture to ``depth`` (n,), a periodic map (s, s) being read bilinearly from sample (a, b)
     on in steps of (da, db); all of them are positive, s is a power of two."""
     size = np.uint32(len(texture))
     mask, flat = size - np.uint32(1), texture.reshape(-1)
