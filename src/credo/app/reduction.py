@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -14,6 +15,7 @@ from credo.pipeline.check import check as run_check
 from credo.pipeline.output import default_folder
 from credo.pipeline.process import ProcessSettings
 from credo.pipeline.process import process as run_process
+from credo.pipeline.process_outside import ProcessEngine, process_outside
 
 __all__ = ["check", "process"]
 
@@ -25,6 +27,10 @@ def process(
     out: Out = None,
     json: Json = False,
     force: Force = False,
+    engine: Annotated[
+        ProcessEngine, Parameter(help="Who indexes and integrates: credo, or a program installed here.")
+    ] = "credo",
+    program: Annotated[Path | None, Parameter(help="That program, where it is not on PATH.")] = None,
     settings: Annotated[ProcessSettings | None, Parameter(name="*")] = None,
     geometry: Geometry = None,
 ) -> None:
@@ -36,7 +42,10 @@ def process(
     """
     folder = out or default_folder("process", paths)
     with progress() as say:
-        report = run_process(paths, folder, settings, geometry, force, say)
+        if engine == "credo":
+            report = run_process(paths, folder, settings, geometry, force, say)
+        else:
+            report = process_outside(paths, folder, engine, settings, geometry, program, force, say)
     show(report, folder, json, process_summary)
 
 

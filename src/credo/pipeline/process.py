@@ -15,7 +15,18 @@ from credo.model import CannotDo, CredoError, Experiment, Frames, Reflections, R
 from credo.pipeline.collection import measured
 from credo.pipeline.output import Output, fingerprint, run_command
 
-__all__ = ["ProcessSettings", "Processed", "Unfinished", "process", "reduce_frames", "reduce_spots"]
+__all__ = [
+    "ProcessSettings",
+    "Processed",
+    "Unfinished",
+    "known_group",
+    "laue_and_scale",
+    "process",
+    "reduce_frames",
+    "reduce_spots",
+    "summary",
+    "write_result",
+]
 
 Progress = Callable[[str], None]
 
@@ -89,7 +100,7 @@ def process(
             write_page(output.folder / "report.html", error.found)
             raise
         say("writing")
-        _write(folder, found)
+        write_result(folder, found)
         return {**found.report.numbers, "warnings": list(found.report.warnings)}
 
     return run_command(output, work, force)
@@ -133,9 +144,9 @@ def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> P
     limits = IntegrateSettings(d_min=settings.d_min)
     experiment, reflections, stages["integrate"] = integrate(experiment, frames, bad, limits, background, spots)
     say("symmetry and scale")
-    experiment, reflections = _symmetry_and_scale(experiment, reflections, settings, stages)
+    experiment, reflections = laue_and_scale(experiment, reflections, settings, stages)
     experiment = experiment.replace(acquisition=measured(experiment))
-    report = _summary(experiment, spots, reflections, frames, stages)
+    report = summary(experiment, spots, reflections, frames, stages)
     return Processed(experiment, spots, reflections, report, frames, stages, partials)
 
 
@@ -161,7 +172,7 @@ def reduce_spots(opened: Opened, settings: ProcessSettings, say: Progress) -> Pr
     except CannotDo as error:
         so_far = Report({}, _warnings(experiment, stages))
         raise Unfinished(error, Processed(experiment, spots, None, so_far, None, stages)) from error
-    return Processed(experiment, spots, None, _summary(experiment, spots, None, None, stages), None, stages)
+    return Processed(experiment, spots, None, summary(experiment, spots, None, None, stages), None, stages)
 
 
 def _check_signal(mean: np.ndarray, frames: Frames, experiment: Experiment) -> None:
@@ -190,10 +201,10 @@ def _index(experiment, spots, settings: ProcessSettings, stages: dict[str, Repor
 def _centring(space_group: str | None) -> str:
     if not space_group:
         return "P"
-    return _known_group(space_group).centring_type()
+    return known_group(space_group).centring_type()
 
 
-def _known_group(name: str):
+def known_group(name: str):
     import gemmi
 
     group = gemmi.find_spacegroup_by_number(int(name)) if name.isdigit() else gemmi.find_spacegroup_by_name(name)
@@ -221,26 +232,26 @@ def _fit_frames(experiment, frames, bad, background, spots, settings, stages) ->
     return fitted, frame_table(predicted, partials)
 
 
-def _symmetry_and_scale(experiment, reflections, settings: ProcessSettings, stages):
+def laue_and_scale(experiment, reflections, settings: ProcessSettings, stages):
     from credo.reduce.scale import scale_one
     from credo.reduce.symmetry import SymmetrySettings, find_laue_group
 
     known = None
     if settings.space_group:
-        known = {"-3m": "-31m" if "31m" in _known_group(settings.space_group).xhm() else "-3m1"}.get(
-            _known_group(settings.space_group).laue_str(), _known_group(settings.space_group).laue_str()
+        known = {"-3m": "-31m" if "31m" in known_group(settings.space_group).xhm() else "-3m1"}.get(
+            known_group(settings.space_group).laue_str(), known_group(settings.space_group).laue_str()
         )
     experiment, reflections, stages["symmetry"] = find_laue_group(
         experiment, reflections, SymmetrySettings(laue_group=known)
     )
     if settings.space_group:
-        name = _known_group(settings.space_group).xhm()
+        name = known_group(settings.space_group).xhm()
         experiment = experiment.replace(crystals=tuple(c.replace(space_group=name) for c in experiment.crystals))
     experiment, reflections, stages["scale"] = scale_one(experiment, reflections)
     return experiment, reflections
 
 
-def _summary(experiment, spots, reflections, frames, stages: dict[str, Report]) -> Report:
+def summary(experiment, spots, reflections, frames, stages: dict[str, Report]) -> Report:
     """The keys of the contract, and a sentence for everything a user should know."""
     crystal, detector = experiment.crystal, experiment.detector
     index, refined = stages["index"].numbers, stages["refine"].numbers
@@ -328,7 +339,7 @@ def _doubt(cc_half: float | None, r_int: float | None) -> tuple[str, ...]:
     )
 
 
-def _write(folder: Path, found: Processed) -> None:
+def write_result(folder: Path, found: Processed) -> None:
     """Our own files, everybody else's, and the page."""
     from credo.io.project import write_experiment, write_reflections
     from credo.io.reflection_files import write_any
