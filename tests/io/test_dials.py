@@ -11,8 +11,8 @@ import pytest
 from credo.io.dials import read_expt, read_expt_groups
 from credo.io.dials_refl import read_columns, read_refl, write_refl
 from credo.io.dials_write import write_expt
-from credo.kernels.rotation import rotation_from_vector
-from credo.model import UnreadableInput
+from credo.kernels.rotation import misorientation_deg, rotation_from_vector
+from credo.model import Experiment, UnreadableInput
 from credo.physics.ewald import predict
 
 
@@ -101,6 +101,59 @@ def test_columns_that_lie_about_their_length(indexed, tmp_path) -> None:
     path.write_bytes(msgpack.packb(content))
     with pytest.raises(UnreadableInput, match="cut off"):
         read_columns(path)
+
+
+def moved(e: Experiment) -> Experiment:
+    """The same with orientations of its own for every frame, and angles that are not even."""
+    t = np.arange(len(e.scan)) / 15.0
+    misset = 0.2 * np.column_stack([np.sin(t), np.cos(0.7 * t), np.sin(1.3 * t)])
+    return e.replace(scan=e.scan.replace(misset_deg=misset, start_deg=e.scan.start_deg + 0.03 * np.sin(2 * t)))
+
+
+def lying(e: Experiment) -> np.ndarray:
+    """UB (f, 3, 3) of every frame's middle."""
+    misset = np.zeros((len(e.scan), 3)) if e.scan.misset_deg is None else e.scan.misset_deg
+    return rotation_from_vector(np.radians(misset)) @ e.goniometer.rotation(e.scan.mid_deg) @ e.crystal.UB
+
+
+def test_orientations_of_frames_come_back(indexed, tmp_path) -> None:
+    e = moved(indexed()[0])
+    x, _ = read_refl(write(tmp_path, e, indexed()[1]))
+    assert x is not None
+    turn = lying(x) @ np.linalg.inv(lying(e))
+    error = misorientation_deg(turn, np.eye(3))
+    # the first and the last border have one neighbour only
+    assert error[1:-1].max() < 1e-3
+    assert error.max() < 0.01
+
+
+_POINTS = """
+import json, sys
+from dxtbx.model.experiment_list import ExperimentListFactory
+from scitbx import matrix
+e = ExperimentListFactory.from_json_file(sys.argv[1], check_format=False)[0]
+axis, out = matrix.col(e.goniometer.get_rotation_axis()), []
+for i in range(e.crystal.num_scan_points):
+    angle = e.scan.get_angle_from_array_index(e.scan.get_array_range()[0] + i)
+    turn = axis.axis_and_angle_as_r3_rotation_matrix(angle, deg=True)
+    out.append(list(turn * matrix.sqr(e.crystal.get_A_at_scan_point(i))))
+print(json.dumps(dict(a=out, static=e.crystal.get_unit_cell().parameters())))
+"""
+
+
+@pytest.mark.peer
+def test_dials_has_the_same_orientations_at_the_borders_of_frames(indexed, dials, tmp_path) -> None:
+    e = moved(indexed()[0])
+    write_expt(tmp_path / "a.expt", e)
+    theirs = np.array(json.loads(dials(_POINTS, [str(tmp_path / "a.expt")]))["a"]).reshape(-1, 3, 3)
+    assert len(theirs) == len(e.scan) + 1
+    ours = np.diag([1.0, -1.0, -1.0]) @ lying(e)
+    # theirs at a border lies between ours before and after it
+    for theirs_there, ours_there in ((theirs[1:-1], ours[:-1]), (theirs[1:-1], ours[1:])):
+        turn = theirs_there @ np.linalg.inv(ours_there)
+        assert misorientation_deg(turn, np.eye(3)).max() < 0.25
+    mean = 0.5 * (ours[1:] + ours[:-1])
+    assert np.abs(theirs[1:-1] @ np.linalg.inv(mean) - np.eye(3)).max() < 2e-5
 
 
 @pytest.mark.data

@@ -13,6 +13,7 @@ import numpy as np
 from credo.io.space_group import find_space_group
 from credo.io.text import write_text
 from credo.io.xds import oscillation_of
+from credo.kernels.rotation import rotation_from_vector, rotation_matrix, rotation_vector
 from credo.model import Crystal, Experiment, Scan
 
 __all__ = ["TURN", "identifiers_of", "write_expt"]
@@ -28,7 +29,8 @@ def identifiers_of(experiment: Experiment) -> list[str]:
 
 
 def write_expt(path: Path, experiment: Experiment, template: str = "frames_#####.img") -> None:
-    """An .expt in DIALS's usual frame. Gaps are bridged: DIALS's scans have none; drift is kept as s0 at scan points.
+    """An .expt in DIALS's usual frame. Gaps are bridged: DIALS's scans have none. Drift is kept as s0 at scan points,
+    the own orientations of frames as A at scan points, the borders between frames: there the mean of neighbours.
 
     template: of the image files, ``#`` for digits, relative to the .expt.
     """
@@ -54,7 +56,7 @@ def write_expt(path: Path, experiment: Experiment, template: str = "frames_#####
         "detector": [_detector_dict(e)],
         "goniometer": [_goniometer_dict(e)],
         "scan": [_scan_dict(e.scan)],
-        "crystal": [_crystal_dict(c) for c in e.crystals],
+        "crystal": [_crystal_dict(c) | _scan_varying(e, c) for c in e.crystals],
         "profile": profiles,
         "scaling_model": [],
     }
@@ -139,6 +141,18 @@ def _crystal_dict(c: Crystal) -> dict[str, Any]:
         **{f"real_space_{n}": row.tolist() for n, row in zip("abc", direct)},
         "space_group_hall_symbol": hall,
     }
+
+
+def _scan_varying(e: Experiment, c: Crystal) -> dict[str, Any]:
+    """A at scan points: M R(m, φ) UB = R(m, φ′) A with DIALS's even angles φ′."""
+    scan, axis = e.scan, e.goniometer.axis
+    if scan.misset_deg is None or len(scan) < 2:
+        return {}
+    even = scan.start_deg[0] + oscillation_of(scan) * (scan.numbers - scan.numbers[0] + 0.5)
+    lying = rotation_from_vector(np.radians(scan.misset_deg)) @ rotation_matrix(axis, np.radians(scan.mid_deg))
+    turn = rotation_vector(rotation_matrix(axis, -np.radians(even)) @ lying)
+    a = TURN @ rotation_from_vector(_at_scan_points(scan, turn)) @ c.UB
+    return {"A_at_scan_points": a.reshape(-1, 9).tolist()}
 
 
 def _lattice_hall(centring: str) -> str:

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from credo.io.project import write_experiment
 from credo.io.structure import read_structure
 from credo.io.text import write_text
 from credo.kernels.rotation import angle_between_deg, rotation_from_vector, rotation_matrix
-from credo.model import Experiment
 from credo.orient.orientations import Orientations, orient
 from credo.orient.path import along_path
 from credo.physics.truth import Truth, read_truth
 from credo.pipeline.compare import match_lattice, primitive_vectors
+from credo.pipeline.orient_export import export_orientations
 from credo.pipeline.orient_input import OrientFileSettings, OrientInput, read_observations
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.orientations import orientations_page
@@ -37,8 +36,8 @@ def orient_file(
     force: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """``credo orient``: orientations.csv, report.html and report.json; of processed data also experiment.json with the
-    frames turned as found. ``truth``: of a simulated series, to tell the error."""
+    """``credo orient``: orientations.csv, report.html, report.json, and the orientations for other programs
+    (:mod:`~credo.pipeline.orient_export`). ``truth``: of a simulated series, to tell the error."""
     path, settings = Path(path), settings or OrientFileSettings()
     inputs = [p for p in (path, settings.angles, settings.dynamical, truth) if p is not None]
     output = Output(out, "orient", fingerprint([p for p in inputs if p.exists()], settings), inputs, settings)
@@ -54,8 +53,7 @@ def orient_file(
         if truth is not None:
             numbers |= _errors(found, given, read_truth(truth))
         write_text(folder / "orientations.csv", _table(found, given))
-        if given.experiment is not None and np.isfinite(found.zone).all():
-            write_experiment(folder / "experiment.json", turned(given.experiment, found.zone))
+        export_orientations(folder, found, given)
         write_text(folder / "report.html", orientations_page(found, given.observations, numbers, path.stem))
         return numbers
 
@@ -112,22 +110,6 @@ def _table(found: Orientations, given: OrientInput) -> str:
 
 def _value(v: float) -> str:
     return f"{v:.8g}" if np.isfinite(v) else ""
-
-
-def turned(experiment: Experiment, zone: np.ndarray) -> Experiment:
-    """The experiment with ``Scan.misset_deg`` such that every frame's middle has this zone axis; what the frames had of
-    a turn about the beam, which zone axes do not tell, stays."""
-    scan = experiment.scan
-    rotation = rotation_matrix(experiment.goniometer.axis, np.radians(scan.mid_deg)) @ experiment.crystal.orientation
-    # the centre of the sphere lies at −z: M R U zone = −z
-    v = np.einsum("fij,fj->fi", rotation, zone)
-    cross = np.stack([-v[:, 1], v[:, 0], np.zeros(len(v))], axis=1)
-    sine = np.linalg.norm(cross, axis=1, keepdims=True)
-    angle = np.arctan2(sine, -v[:, 2:])
-    misset = np.degrees(cross / np.maximum(sine, 1e-300) * angle)
-    if scan.misset_deg is not None:
-        misset[:, 2] = scan.misset_deg[:, 2]
-    return experiment.replace(scan=scan.replace(misset_deg=misset))
 
 
 def _errors(found: Orientations, given: OrientInput, truth: Truth) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from credo.io.open import GeometryOverrides, Opened, in_memory, open_experiment
 from credo.model import CannotDo, CredoError, Experiment, Frames, Reflections, Report, UnreadableInput
 from credo.pipeline.collection import measured
+from credo.pipeline.given_orientations import lying_as_given
 from credo.pipeline.output import Output, fingerprint, run_command
 
 __all__ = [
@@ -43,6 +44,9 @@ class ProcessSettings(BaseModel):
     d_min: float | None = Field(default=None, gt=0, description="Resolution limit of the integration [Å]")
     missets: bool = Field(default=True, description="Fit the orientation of every frame")
     max_lattices: int = Field(default=2, ge=1, le=2, description="How many crystals to look for")
+    orientations: Path | None = Field(
+        default=None, description="experiment.json of `credo orient`, or its folder: integrate with these orientations"
+    )
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,9 @@ def process(
     settings, overrides = settings or ProcessSettings(), overrides or GeometryOverrides()
     paths = [Path(p) for p in paths]
     missing = next((p for p in paths if not p.exists()), None)
-    key = "" if missing else key or fingerprint(paths, (settings, overrides))
-    output = Output(out, "process", key, paths, (settings, overrides))
+    read = [settings.orientations] if settings.orientations and settings.orientations.exists() else []
+    key = "" if missing else key or fingerprint([*paths, *read], (settings, overrides))
+    output = Output(out, "process", key, paths, (settings, overrides), read)
     say = progress or (lambda _: None)
 
     def work(folder: Path) -> dict[str, Any]:
@@ -134,12 +139,17 @@ def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> P
     spots = Reflections({name: [] for name in ("x", "y", "phi", "frame", "intensity", "lattice")})
     try:
         experiment, spots, stages["spots"] = find_spots(experiment, frames, bad, background=background)
-        experiment, spots = _index(experiment, spots, settings, stages, say)
+        if settings.orientations is None:
+            experiment, spots = _index(experiment, spots, settings, stages, say)
+        else:
+            experiment, spots = lying_as_given(settings.orientations, experiment, spots, stages)
     except CannotDo as error:
         so_far = Report({}, _warnings(experiment, stages))
         raise Unfinished(error, Processed(experiment, spots, None, so_far, frames, stages)) from error
-    say("frame orientations")
-    experiment, partials = _fit_frames(experiment, frames, bad, background, spots, settings, stages)
+    partials = None
+    if settings.orientations is None:
+        say("frame orientations")
+        experiment, partials = _fit_frames(experiment, frames, bad, background, spots, settings, stages)
     say("integration")
     limits = IntegrateSettings(d_min=settings.d_min)
     experiment, reflections, stages["integrate"] = integrate(experiment, frames, bad, limits, background, spots)
