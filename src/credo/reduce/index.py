@@ -263,9 +263,12 @@ def _choose_setting(
     cell, free_score, free_misfit = free.crystal.cell, _score(free, spots, settings), _misfit(report)
     rows: list[dict] = []
     chosen: tuple[Experiment, Reflections] | None = None
+    allowed = _of_known(settings)
     for setting in settings_of(cell, settings.strain_percent):
         row = _row(cell, setting)
         rows.append(row)
+        if allowed is not None and setting.bravais not in allowed:
+            continue
         if chosen is not None or setting.chi2 > 40 * max(setting.constraints, 1):
             continue
         crystal = free.crystal.reindexed(setting.transform, centring=setting.centring, laue_group=setting.laue_group)
@@ -286,6 +289,15 @@ def _choose_setting(
             chosen = at_scale(trial, q_per_pixel), table
             row["chosen"] = True
     return *(chosen or (at_scale(free, q_per_pixel), free_table)), rows
+
+
+def _of_known(settings: IndexSettings) -> frozenset[str] | None:
+    """The Bravais types that a known cell obeys to its last digits; None without one."""
+    known = _known_primitive(settings)
+    if known is None:
+        return None
+    basis = reduced(np.linalg.cholesky(known.metric))
+    return frozenset(s.bravais for s in settings_of(Crystal.from_ub(np.linalg.inv(basis)).cell, 0.02))
 
 
 def at_scale(experiment: Experiment, q_per_pixel: float) -> Experiment:
