@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from scipy.spatial.transform import Rotation
 
 from credo.io.project import write_experiment, write_json
@@ -224,3 +225,36 @@ def test_nothing_foreign_is_overwritten_and_nothing_is_told_of_nothing(project: 
         report(tmp_path / "empty")
     with pytest.raises(UnreadableInput):
         report(tmp_path / "x.html")
+
+
+def test_a_collection_that_was_not_processed_has_tracks_places_and_its_atlas(tmp_path: Path):
+    for k, (start, end) in enumerate([(-40.0, 30.0), (25.0, -10.0), (5.0, 7.0)]):
+        told = {"start_deg": start, "end_deg": end, "position_um": [100.0 + 20 * k, 50.0 - 10 * k, 0.0],
+                "reason_ended": "the crystal was lost"}  # fmt: skip
+        (tmp_path / "crystals" / f"c{k}").mkdir(parents=True)
+        write_json(tmp_path / "crystals" / f"c{k}" / "collect.json", told)
+    (tmp_path / "grid").mkdir()
+    image = np.full((90, 60), np.nan, dtype=np.float32)
+    image[:50] = np.random.default_rng(0).normal(1, 0.1, (50, 60))
+    tifffile.imwrite(tmp_path / "grid" / "atlas.tiff", image)
+    write_json(tmp_path / "grid" / "atlas.json", {"pixel_um": 2.0, "corner_um": [60.0, -30.0], "shape": [90, 60]})
+    told = report(tmp_path)
+    assert told["datasets"] == 3 and all("the crystal was lost" in r["reason"] for r in told["rejected"])
+    page = (tmp_path / "report.html").read_text()
+    assert '<section id="tracks"' in page and 'href="data:image/png;base64,' in page
+    assert "c1%2C25.000%2C-10.000" in page and "c2%2C%2C140.000%2C30.000" in page
+    # an atlas that is damaged is left out
+    (tmp_path / "grid" / "atlas.tiff").write_bytes(b"no image")
+    report(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert '<section id="grid"' in page and "data:image/png" not in page
+
+
+def test_the_atlas_lies_where_the_stage_was(tmp_path: Path):
+    from credo.pipeline.page.chart import Chart
+    from credo.pipeline.page.session_grid import _image
+
+    chart = Chart((0.0, 100.0), (0.0, 100.0), "x", "y", (140, 140), margin=(20, 20, 20, 20))
+    drawn = _image(chart, np.zeros((10, 20), np.uint8), {"pixel_um": 2.0, "corner_um": [10.0, 30.0]})
+    # 10 to 50 µm across, 30 to 50 µm up, where y grows upwards
+    assert 'x="30.0" y="70.0" width="40.0" height="20.0"' in drawn

@@ -36,26 +36,27 @@ class SessionCrystal:
     phase: str = ""
     reason: str = ""
     log: Report = field(default_factory=dict)
+    log_path: Path | None = None
 
     @property
     def turn(self) -> tuple[float, float] | None:
         """Where its rotation began and ended [deg]; None if nobody said."""
         e = self.experiment
-        if e is None or not len(e.scan) or "angles" not in e.known:
-            return None
-        return float(e.scan.start_deg[0]), float(e.scan.end_deg[-1])
+        if e is not None and len(e.scan) and "angles" in e.known:
+            return float(e.scan.start_deg[0]), float(e.scan.end_deg[-1])
+        return _pair(self.log.get("start_deg"), self.log.get("end_deg"))
 
     @property
     def place(self) -> tuple[float, float] | None:
         """Where it lay on the stage (x, y) [µm], as its log says."""
         told = self.log.get("position_um")
-        if not isinstance(told, list | tuple) or len(told) < 2:
-            return None
-        try:
-            x, y = float(told[0]), float(told[1])
-        except (TypeError, ValueError):
-            return None
-        return (x, y) if np.isfinite([x, y]).all() else None
+        return _pair(*told[:2]) if isinstance(told, list | tuple) and len(told) > 1 else None
+
+
+def _pair(a: Any, b: Any) -> tuple[float, float] | None:
+    """Two numbers, or nothing."""
+    both = [float(v) for v in (a, b) if isinstance(v, int | float) and np.isfinite(v)]
+    return (both[0], both[1]) if len(both) == 2 else None
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class SessionPhase:
 @dataclass(frozen=True)
 class Session:
     """``batch``: the report of the command that made the folder, if one did; ``rejected``: (data set, reason);
-    ``sorting``: what sorting into phases found, where it was kept."""
+    ``sorting``: what sorting into phases found, where it was kept; ``grid``: the folder of the atlas, if there is one.
+    """
 
     folder: Path
     crystals: tuple[SessionCrystal, ...]
@@ -85,6 +87,7 @@ class Session:
     rejected: tuple[tuple[str, str], ...]
     batch: Report = field(default_factory=dict)
     sorting: Report = field(default_factory=dict)
+    grid: Path | None = None
 
 
 def read_session(folder: Path, batch: Report | None = None) -> Session:
@@ -95,11 +98,13 @@ def read_session(folder: Path, batch: Report | None = None) -> Session:
     batch = batch if "phases" in batch and "datasets" in batch else {}
     phases = _phases(found, batch)
     crystals = _crystals(folder, found, phases, batch)
+    crystals += _collected(folder, [c.log_path for c in crystals if c.log_path])
     left = [(str(x.get("path")), str(x.get("reason"))) for x in batch.get("left") or ()]
     rejected = [(c.name, c.reason) for c in crystals if c.reason]
     known = {name for name, _ in rejected}
     rejected += [(n, r) for n, r in _said(phases, batch) if n not in known]
-    return Session(folder, tuple(crystals), tuple(phases), (*rejected, *left), batch, _json(folder / "sorting.json"))
+    return Session(folder, tuple(crystals), tuple(phases), (*rejected, *left), batch, _json(folder / "sorting.json"),
+                   _grid(folder, crystals))  # fmt: skip
 
 
 def _reports(folder: Path, levels: int) -> Iterator[tuple[Path, Report]]:
@@ -207,9 +212,9 @@ def _crystals(
         reason = str(told.get("reason") or "") if told else next((reasons[k] for k in keys if k in reasons), "")
         if not report.get("ok"):
             reason = reason or str(report.get("reason") or "it could not be processed")
-        out.append(
-            SessionCrystal(name, folder, report, _experiment(folder), phase, reason, _collect_json(folder, report))
-        )
+        log = _collect_json(folder, report)
+        told_by = _json(log) if log else {}
+        out.append(SessionCrystal(name, folder, report, _experiment(folder), phase, reason, told_by, log))
     return sorted(out, key=lambda c: c.folder)
 
 
@@ -253,7 +258,25 @@ def _experiment(folder: Path) -> Experiment | None:
         return None
 
 
-def _collect_json(folder: Path, report: Report) -> Report:
+def _collected(root: Path, known: Sequence[Path]) -> list[SessionCrystal]:
+    """Data sets of a collection that were not processed yet."""
+    out = []
+    for path in sorted(root.glob("crystals/*/collect.json")):
+        log = _json(path)
+        if path.resolve() not in known and log:
+            ended = f"not processed; the collection ended: {log.get('reason_ended') or 'nobody said why'}"
+            out.append(SessionCrystal(path.parent.name, path.parent, {}, None, "", ended, log, path.resolve()))
+    return out
+
+
+def _grid(root: Path, crystals: Sequence[SessionCrystal]) -> Path | None:
+    """The folder grid/ of this session, or of the one that the data were collected in."""
+    above = [c.log_path.parents[2] for c in crystals if c.log_path and len(c.log_path.parents) > 2]
+    places = dict.fromkeys([root, *above])
+    return next((p / "grid" for p in places if (p / "grid" / "atlas.json").is_file()), None)
+
+
+def _collect_json(folder: Path, report: Report) -> Path | None:
     """collect.json of the crystal, or beside the frames that were processed."""
     entries = dict(report.get("provenance") or {}).get("inputs") or ()
     places = [folder]
@@ -262,9 +285,10 @@ def _collect_json(folder: Path, report: Report) -> Report:
             near = (folder / str(entry["from_here"])) if entry.get("from_here") else Path(str(entry.get("path")))
             places += [near, near.parent, Path(str(entry.get("path")))]
     for place in places:
-        if found := _json(place / "collect.json"):
-            return found
-    return {}
+        path = place / "collect.json"
+        if path.is_file():
+            return path.resolve()
+    return None
 
 
 def _json(path: Path) -> Report:
