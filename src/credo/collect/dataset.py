@@ -55,6 +55,13 @@ def geometry(rig: Rig, camera_length: float, shape: tuple[int, int], binning: in
     )
 
 
+def _image(rig: Rig, shape: tuple[int, int], binning: int) -> Experiment:
+    """For images of the grid, which have no reciprocal scale: placeholders that nobody is told are known."""
+    pixel = 1e-3 * rig.camera.pixel_size_um * binning
+    detector = Detector(shape, 1e-3, (shape[1] / 2, shape[0] / 2), pixel, saturation=float(rig.camera.saturation))
+    return Experiment(Beam(rig.wavelength), detector, Goniometer.in_plane(0.0), Scan.regular(0, 0.0, 1.0))
+
+
 @dataclass
 class _Counter:
     """Numbers of a rotation's frames: those of the camera's stream, and by the clock where a stream begins anew."""
@@ -117,18 +124,25 @@ class DataSet:
                 "tilt": tilt, "dose": dose,
             },
         )  # fmt: skip
-        self._centre(frame.data)
+        if not self.about.get("imaging"):
+            self._centre(frame.data)
         self.n_frames += 1
         return number
 
     def _open(self, shot: Shot) -> None:
         frame, rows_columns = shot.frame, (int(shot.image.shape[0]), int(shot.image.shape[1]))
-        length = float(self.about.get("camera_length_mm") or self.rig.settings.get("magnification") or 0.0)
-        experiment = geometry(self.rig, length, rows_columns, frame.binning)
+        if self.about.get("imaging"):
+            experiment = _image(self.rig, rows_columns, frame.binning)
+        else:
+            experiment = self._patterns(rows_columns, frame.binning)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._store = GrowingNXmx(self.path, experiment, frame.data.dtype, COLUMNS, frame.exposure)
         self._counter = _Counter(frame.exposure + self.rig.camera.dead_time)
         self._began = frame.began
+
+    def _patterns(self, rows_columns: tuple[int, int], binning: int) -> Experiment:
+        length = float(self.about.get("camera_length_mm") or self.rig.settings.get("magnification") or 0.0)
+        return geometry(self.rig, length, rows_columns, binning)
 
     def _provisional(self, shot: Shot, tilt: float) -> tuple[float, float]:
         """Start and end by the two read-outs alone, until the fit of all of them."""

@@ -97,6 +97,10 @@ class Plan(BaseModel):
     def forecast(self, rig: Rig) -> Forecast:
         raise NotImplementedError
 
+    def finish(self, session: Path) -> dict[str, Any]:
+        """What is made of the data in the folder ``session`` when the run has ended; its facts go into the report."""
+        return {}
+
     def duration(self, rig: Rig) -> float:
         """[s]."""
         return self.forecast(rig).duration_s

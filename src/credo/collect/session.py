@@ -21,7 +21,7 @@ from credo.model.errors import CannotDo, CredoError, UnreadableInput
 __all__ = ["Session", "read_log", "resume"]
 
 LOG = "log.jsonl"
-CRYSTALS = "crystals"
+CRYSTALS, GRID = "crystals", "grid"
 #: Longest line of a log and longest log that are read.
 _LINE, _LINES = 1_000_000, 20_000_000
 
@@ -68,16 +68,17 @@ class Session:
     def _begin(self, event: Event) -> None:
         if self._open is not None:
             self._close(event.time, "the next data set began", {})
-        name = self._free(str(event.facts["name"]))
         about = {"began": event.time, **event.facts["about"]}
-        self._open = DataSet(self.folder / CRYSTALS / name, name, str(event.facts["sort"]), about, self.rig)
+        parent = place_of(about)
+        name = self._free(parent, str(event.facts["name"]))
+        self._open = DataSet(self.folder / parent / name, name, str(event.facts["sort"]), about, self.rig)
         self.write(event.time, "begin", {"name": name, "sort": event.facts["sort"], "about": about})
 
-    def _free(self, name: str) -> str:
+    def _free(self, parent: str, name: str) -> str:
         """``name``, or with a number where a run before a crash used it."""
         if not name or any(c in name for c in '/\\:*?"<>|') or name.startswith("."):
             raise UnreadableInput(f"{name!r}: no name for a data set", "letters, digits, - and _")
-        folder, free, i = self.folder / CRYSTALS, name, 1
+        folder, free, i = self.folder / parent, name, 1
         while (folder / free).exists():
             i += 1
             free = f"{name}-{i}"
@@ -116,11 +117,17 @@ class Session:
             self.rejected.append({"data_set": data_set.name, "reason": reason})
             self.write(time, "end", {"name": data_set.name, "reason": reason, "n_frames": 0})
             return
-        self.datasets.append(told | {"directory": f"{CRYSTALS}/{data_set.name}"})
         summary = {k: told[k] for k in ("n_frames", "start_deg", "end_deg", "rotation_range_deg")}
         self.write(time, "end", {"name": data_set.name, "reason": reason, **summary})
-        if self.export is not None:
-            self.export(data_set.folder)
+        if place_of(data_set.about) == CRYSTALS:
+            self.datasets.append(told | {"directory": f"{CRYSTALS}/{data_set.name}"})
+            if self.export is not None:
+                self.export(data_set.folder)
+
+
+def place_of(about: Mapping[str, Any]) -> str:
+    """The folder of a data set: images of the grid are apart from the crystals."""
+    return GRID if about.get("imaging") else CRYSTALS
 
 
 def _ends_with_newline(path: Path) -> bool:
@@ -176,14 +183,15 @@ def resume(session: Session) -> dict[str, dict[str, Any]]:
 
 
 def _finish(session: Session, name: str, event: Mapping[str, Any]) -> None:
-    folder = session.folder / CRYSTALS / name
+    sort, about = str(event.get("sort")), event.get("about")
+    about = about if isinstance(about, dict) else {}
+    folder = session.folder / place_of(about) / name
     if Path(name).name != name or not folder.is_dir():
         return
-    sort, about = str(event.get("sort")), event.get("about")
-    told = recover(folder, sort, about if isinstance(about, dict) else {}, session.rig, "the run was killed")
+    told = recover(folder, sort, about, session.rig, "the run was killed")
     summary = {k: told[k] for k in ("n_frames", "start_deg", "end_deg", "rotation_range_deg")} if told else {}
     session.write(float(event.get("time", 0.0)), "end", {"name": name, "reason": "the run was killed", **summary})
-    if told and session.export is not None:
+    if told and session.export is not None and place_of(about) == CRYSTALS:
         session.export(folder)
 
 

@@ -159,6 +159,7 @@ def _run(
             told["datasets"] = [_row(one) for one in session.datasets]
             told["rejected"] = session.rejected
         told["result"] = _plain(result)
+        told |= plan.finish(folder)
     finally:
         with suppress(CredoError):
             ctrl.close()
