@@ -60,6 +60,17 @@ def measured(shared_data: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def cif_core() -> Path:
+    """The IUCr's core dictionary (https://github.com/COMCIFS/cif_core, 3.4 or later), which is not shipped: the file
+    that CREDO_CIF_CORE names, else ../shared/dictionaries/cif_core.dic."""
+    beside = ROOT.parent / "shared" / "dictionaries" / "cif_core.dic"
+    path = Path(os.environ.get("CREDO_CIF_CORE", beside))
+    if not path.is_file():
+        pytest.skip(f"CIF DICTIONARY ABSENT: neither CREDO_CIF_CORE nor {beside}: our CIFs were not validated")
+    return path
+
+
+@pytest.fixture(scope="session")
 def benchmark_module() -> Callable[[str], ModuleType]:
     """``benchmark_module("wedges")``: a module of benchmarks/, whose scenes tests use too; it is not in the package."""
 

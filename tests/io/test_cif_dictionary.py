@@ -1,12 +1,10 @@
 """CIFs against dictionaries: a small one of each language here, the IUCr's own where it lies on this machine.
 
-The IUCr's core dictionary is not shipped: CREDO_CIF_CORE names it, or it lies in ../shared/dictionaries/cif_core.dic
-(https://github.com/COMCIFS/cif_core).
+The IUCr's own is the fixture ``cif_core`` of tests/conftest.py.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -89,15 +87,6 @@ def test_what_is_no_dictionary_is_refused(tmp_path):
         dictionary_complaints("data_x\n", tmp_path / "x.dic")
 
 
-@pytest.fixture(scope="session")
-def core() -> Path:
-    beside = Path(__file__).resolve().parents[3] / "shared" / "dictionaries" / "cif_core.dic"
-    path = Path(os.environ.get("CREDO_CIF_CORE", beside))
-    if not path.is_file():
-        pytest.skip(f"CIF DICTIONARY ABSENT: neither CREDO_CIF_CORE nor {beside}: our CIFs were not validated")
-    return path
-
-
 TOLD = Acquisition(
     mode="rotation", rotation_deg=120.0, speed_deg_s=2.0, exposed_s=60.0, flux=0.05, precession_deg=0.0, tracking=True,
     tracking_method="by shadow images", illumination="parallel", area="probe", area_size_um=1.0, temperature_k=100.0,
@@ -106,15 +95,15 @@ TOLD = Acquisition(
 
 
 @pytest.mark.parametrize("told", [Acquisition(), TOLD])
-def test_our_intensities_pass_the_core_dictionary(core, indexed, tmp_path, told):
+def test_our_intensities_pass_the_core_dictionary(cif_core, indexed, tmp_path, told):
     e, r = indexed()
     e = e.replace(acquisition=told, crystals=(e.crystal.replace(space_group="P -1"),), known=("wavelength",))
     merged = Reflections({k: r[k] for k in ("h", "k", "l", "intensity", "sigma")})
     for table in (r, merged):
         write_cif(tmp_path / "a.cif", e, table)
-        assert dictionary_complaints((tmp_path / "a.cif").read_text(), core) == []
+        assert dictionary_complaints((tmp_path / "a.cif").read_text(), cif_core) == []
 
 
-def test_the_core_dictionary_finds_the_frequent_error(core):
-    said = "\n".join(dictionary_complaints("data_x\n_diffrn_radiation_probe electrons\n", core))
+def test_the_core_dictionary_finds_the_frequent_error(cif_core):
+    said = "\n".join(dictionary_complaints("data_x\n_diffrn_radiation_probe electrons\n", cif_core))
     assert "not one of the allowed values" in said

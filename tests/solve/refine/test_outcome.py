@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from credo.io.cif import read_cif
+from credo.io.cif_dictionary import dictionary_complaints
 from credo.io.structure import read_structure
-from credo.model import Atom, CannotDo, Cell, Structure
+from credo.model import Acquisition, Atom, CannotDo, Cell, Structure
+from credo.physics.dose import gray_per_fluence
 from credo.solve.refine.connectivity import bonds_of, second_neighbours
 from credo.solve.refine.contents import contents_of
 from credo.solve.refine.fit import FitSettings, refine_model
@@ -117,6 +119,31 @@ def test_cif_is_read_back(refined, tmp_path):
     bonds = block.find("_geom_bond_", ["atom_site_label_1", "atom_site_label_2", "distance"])
     assert len(bonds) == len(bond_list(refined)) and "(" in bonds[0][2]
     assert len(block.find_loop("_geom_angle")) == len(angle_list(refined))
+
+
+def test_cif_passes_the_core_dictionary(refined, cif_core):
+    """All but the IUCr's own items for instructions and reflections, which no public dictionary has."""
+    hkl = "   1   0   0  123.45    1.20\n   0   0   0    0.00    0.00\n"
+    told = Acquisition(mode="rotation", exposed_s=60.0, flux=0.05, tracking=True, camera="c", crystals=3)
+    for extras in (
+        CifExtras(0.0251),
+        CifExtras(0.0251, None, (0.1, -0.2, 0.03), "TITL x\n", hkl, acquisition=told, theory="dynamical", solution="x"),
+    ):
+        said = dictionary_complaints(structure_cif(refined, extras), cif_core)
+        assert [s for s in said if "unknown tag _iucr_refine_" not in s] == []
+
+
+def test_cif_tells_dose_theory_and_potential(refined):
+    told = Acquisition(mode="rotation", exposed_s=60.0, flux=0.05)
+    text = structure_cif(refined, CifExtras(0.0251, residual=(0.1, -0.2, 0.03), acquisition=told))
+    block = gemmi.cif.read_string(text).sole_block()
+    formula = contents_of(refined.structure).formula
+    dose = float(block.find_value("_diffrn.total_dose"))
+    assert dose == pytest.approx(3.0 * gray_per_fluence(formula, 199.7), rel=0.01)
+    assert block.find_value("_refine.diffraction_theory") == "kinematical"
+    # e/Å in Å⁻²: 47.878 V Å² over 14.3996 V Å
+    assert float(block.find_value("_refine_diff.potential_max")) == pytest.approx(0.1 * 47.8777 / 14.39964, abs=6e-4)
+    assert block.find_value("_diffrn.precession_semi_angle") == "?"
 
 
 def test_fcf_gives_r1_again(refined, tmp_path):
