@@ -119,7 +119,8 @@ class _Look:
     def folder(self, folder: Path, names: list[str]) -> None:
         series = series_in(folder, names)
         for s in series:
-            self._series[s.dataset].append(s)
+            inside = self.root in (s.dataset, *s.dataset.parents)
+            self._series[s.dataset if inside else self.root].append(s)
         for name in names:
             if is_archive(folder / name) and not any(len(s) >= 10 for s in series):
                 self._archive(folder / name)
