@@ -13,12 +13,12 @@ MONOCLINIC = Cell(7.1, 12.0, 15.0, 90, 95.0, 90)
 SETTING = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 1.0]])
 
 
-def _noisy(cell: Cell, n: int, seed: int, bad: float = 0.06) -> list[Cell]:
+def _noisy(cell: Cell, n: int, seed: int, bad: float = 0.06, good: float = 0.01) -> list[Cell]:
     rng = np.random.default_rng(seed)
     cells = []
     for _ in range(n):
         q = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-        f = q @ np.diag(1 + rng.normal(size=3) * [0.01, 0.01, bad]) @ q.T
+        f = q @ np.diag(1 + rng.normal(size=3) * [good, good, bad]) @ q.T
         cells.append(Cell.from_metric((f @ cell.O).T @ (f @ cell.O)))
     return cells
 
@@ -28,6 +28,22 @@ def test_two_phases_and_one_are_told_apart_in_number():
     two = cluster_cells(_noisy(MFI, 9, 1) + _noisy(mor, 4, 2), ["P"] * 9 + ["C"] * 4)
     assert two.labels.tolist() == [1] * 9 + [2] * 4
     assert cluster_cells(_noisy(MFI, 12, 1)).labels.max() == 1
+
+
+@pytest.mark.parametrize("seed", [7, 22])
+def test_a_cell_far_out_in_the_noise_stays_with_its_lattice(seed):
+    """The tree parts one of seed 7; a mixture that fits each half of seed 22 to its noise would part it."""
+    assert cluster_cells(_noisy(MFI, 16, seed, 0.12, 0.02)).labels.tolist() == [1] * 16
+
+
+def test_a_few_cells_are_not_parted_by_their_noise():
+    mor = Cell(13.74, 13.74, 7.542, 90, 90, 96.7)
+    assert cluster_cells(_noisy(mor, 11, 10, 0.10, 0.02)).labels.tolist() == [1] * 11
+
+
+def test_two_cells_of_another_lattice_are_not_taken():
+    found = cluster_cells(_noisy(MFI, 9, 1) + _noisy(Cell(8, 9, 15, 90, 100, 90), 2, 2, 0.02))
+    assert found.labels.tolist() == [1] * 9 + [2] * 2
 
 
 def test_members_come_onto_the_axes_of_their_cluster():

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from credo.merge.cells import by_size, cut_tree, tree
-from credo.merge.mixture import Mixture, Rows, fit, one, rows_about, two
+from credo.merge.mixture import ELSEWHERE, Mixture, Rows, fit, one, rows_about, two
 from credo.merge.spread import Noise, density, log_strain, tensor
 from credo.merge.strain import CAP, Lattice, aliases, gap_cut, reduce_lattice, relation, strains
 from credo.model import Cell
 
 __all__ = ["CellCluster", "CellClusters", "cell_of_centre", "cluster_cells"]
 
-#: Rms strain per component of a lattice that is none of the clusters'.
-ELSEWHERE = 0.2
+#: Cells that make a lattice of their own against a larger one that would take them.
+_LATTICE = 3
+#: Rounds of placing every cell anew.
+_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class CellCluster:
 @dataclass(frozen=True)
 class CellClusters:
     """``labels`` (n,) from 1; ``distance`` (n, n) strains; ``joins``: the tree; ``cut``: where it was cut; ``parted``:
-    how many clusters the mixture made from one of the tree's, and ``united``: the other way round."""
+    how many clusters the mixture made from one of the tree's, and ``united``: the other way round, single cells that
+    a lattice took among them."""
 
     labels: np.ndarray
     clusters: tuple[CellCluster, ...]
@@ -63,6 +66,15 @@ class _Sorting:
     directions: list[np.ndarray | None]
     distance: np.ndarray
     bases: np.ndarray
+    known: dict[bytes, tuple[Mixture, np.ndarray]] = field(default_factory=dict)
+
+    def single(self, group: np.ndarray) -> tuple[Mixture, np.ndarray]:
+        """The one centre of a group (rising) and its symmetry, fitted once."""
+        key = group.tobytes()
+        if key not in self.known:
+            head = self.head(group)
+            self.known[key] = one(self.rows(head, group), self.lattices[head])
+        return self.known[key]
 
     def head(self, group: np.ndarray) -> int:
         return int(group[np.argmin(self.distance[np.ix_(group, group)].sum(axis=1))])
@@ -98,9 +110,9 @@ def cluster_cells(
     labels = cut_tree(joins, height)
     groups = [np.flatnonzero(labels == k) for k in range(1, labels.max() + 1)]
     parted = [p for g in groups for p in _parted(s, g)] if cut is None else groups
-    united = _united(s, parted) if cut is None else parted
-    labels, clusters = _described(s, united, height, max_index)
-    changes = len(parted) - len(groups), len(parted) - len(united)
+    settled = _settled(s, _united(s, parted)) if cut is None else parted
+    labels, clusters = _described(s, settled, height, max_index)
+    changes = len(parted) - len(groups), len(parted) - len(settled)
     return CellClusters(labels, clusters, distance, joins, height, *changes)
 
 
@@ -115,7 +127,7 @@ def _described(
         labels[g] = joined.get(k, k)
     labels = by_size(labels)
     kept = sorted((k for k in range(len(groups)) if k not in joined), key=lambda k: labels[heads[k]])
-    fits = [one(s.rows(heads[k], groups[k]), lattices[heads[k]])[0] for k in kept]
+    fits = [s.single(groups[k])[0] for k in kept]
     belongs = _posteriors(s, [heads[k] for k in kept], fits, [len(groups[k]) for k in kept])
     clusters = tuple(
         _cluster(s, np.flatnonzero(labels == labels[heads[k]]), groups[k], heads[k], f, belongs[:, i], max_index)
@@ -126,11 +138,9 @@ def _described(
 
 def _parted(s: _Sorting, group: np.ndarray) -> list[np.ndarray]:
     """The group, or the lattices that it holds."""
-    head = s.head(group)
-    rows = s.rows(head, group)
     if len(group) < 8:
         return [group]
-    pair = two(rows, *one(rows, s.lattices[head]))
+    pair = two(s.rows(s.head(group), group), *s.single(group))
     if pair is None:
         return [group]
     side = pair.posterior.argmax(axis=1)
@@ -169,9 +179,37 @@ def _one_lattice(s: _Sorting, a: np.ndarray, b: np.ndarray) -> bool:
     rows = s.rows(head, whole)
     middle = np.flatnonzero(np.isin(whole, [s.head(b if large is a else a)]))[0]
     other = rows.metric[rows.starts[middle]]
-    single, images = one(rows, s.lattices[head])
+    single, images = s.single(whole) if head == s.head(whole) else one(rows, s.lattices[head])
     pair = fit(rows, np.stack([s.lattices[head].metric, other]), images=images)
     return single.evidence >= pair.evidence
+
+
+def _settled(s: _Sorting, groups: list[np.ndarray]) -> list[np.ndarray]:
+    """Every cell where it is likeliest to belong, all centres standing beside each other.
+
+    A tree's cut parts a cell far out in the noise from its own, and by the mean distance a cluster may get one that is
+    another's. Cells of a group too small to be a lattice stay where they are only if no lattice would have them.
+    """
+    for _ in range(_ROUNDS):
+        large = [g for g in groups if len(g) >= _LATTICE]
+        if not large:
+            break
+        fits = [s.single(g)[0] for g in large]
+        p = _posteriors(s, [s.head(g) for g in large], fits, [len(g) for g in large])
+        nowhere = 1 - p.sum(axis=1)
+        at, stays = p.argmax(axis=1), p.max(axis=1) <= nowhere
+        for k, g in enumerate(large):
+            # far from all centres is no reason to leave
+            at[g] = np.where(stays[g], k, at[g])
+        small = [h for g in groups if len(g) < _LATTICE if len(h := g[stays[g]])]
+        free = np.concatenate(small) if small else np.empty(0, dtype=int)
+        at[free] = -1
+        moved = [*(np.flatnonzero(at == k) for k in range(len(large))), *small]
+        moved = [g for g in moved if len(g)]
+        if sorted(g.tobytes() for g in moved) == sorted(g.tobytes() for g in groups):
+            break
+        groups = moved
+    return groups
 
 
 def _accidents(lattices, groups, heads, height: float, max_index: int) -> dict[int, int]:

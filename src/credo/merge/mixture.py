@@ -12,8 +12,10 @@ from credo.merge.spread import Density, Noise, Spreads, density, estimated, kelv
 from credo.merge.strain import Lattice, aliases
 from credo.model import Cell
 
-__all__ = ["Mixture", "Rows", "fit", "one", "rows_about", "two"]
+__all__ = ["ELSEWHERE", "Mixture", "Rows", "fit", "one", "rows_about", "two"]
 
+#: Rms strain per component between lattices that have nothing to do with each other.
+ELSEWHERE = 0.2
 #: Bases beyond the best by more strain than this are not tried.
 _SLACK = 0.2
 _MOST_BASES = 24
@@ -88,12 +90,16 @@ class Mixture:
 
     @property
     def evidence(self) -> float:
-        """To be large [nat]: ln L less half of ln n for each free constant and share (Schwarz's criterion), and less
-        the entropy of the posterior (Biernacki's): clusters that overlap are none."""
+        """To be large [nat]: ln L less half of ln n for each free constant of one centre and each share (Schwarz's
+        criterion), and less the entropy of the posterior (Biernacki's): clusters that overlap are none. A further
+        centre could be anywhere: each of its constants costs ln(σ₀/σ), with σ₀ of lattices and σ as it is known
+        (Laplace's approximation of its evidence)."""
         n, k = self.posterior.shape
         p = np.maximum(self.posterior, 1e-300)
-        free = k * self.constants + k - 1
-        return self.log_likelihood - 0.5 * free * float(np.log(n)) + float(np.sum(p * np.log(p)))
+        entropy = -float(np.sum(p * np.log(p)))
+        anywhere = 0.5 * np.log1p(ELSEWHERE**2 * np.linalg.eigvalsh(self.information)).mean()
+        further = (k - 1) * (self.constants * float(anywhere) + 0.5 * float(np.log(n)))
+        return self.log_likelihood - 0.5 * self.constants * float(np.log(n)) - further - entropy
 
 
 def rows_about(

@@ -14,6 +14,7 @@ import numpy as np
 
 from credo.kernels.phases import add_set, alone, join, join_gains, remove_set, score
 from credo.merge.log_intensities import LogIntensities
+from credo.merge.small_phases import small_phases
 
 __all__ = ["GRADES", "OUTLIERS", "Phases", "find_phases", "joined"]
 
@@ -101,6 +102,11 @@ class _Sorter:
         """Log odds that a join of two groups must have: one false join in twenty sortings of as many sets."""
         return float(np.log(max(len(self.data) * (len(self.data) - 1) / 2, 1)) + 3)
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Sets in each phase (k,)."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.weight))
+
     def alone(self) -> float:
         """Log likelihood of all sets, each on its own."""
         variance = self.tau2 + self.sigma2 + self.data.v
@@ -110,14 +116,9 @@ class _Sorter:
         """Join phases and single ``sets`` while the evidence rises; the curve (j, 2) of it."""
         k = len(self.weight)
         groups = [np.flatnonzero(self.labels == g) for g in range(k)] + [np.array([d]) for d in sets]
-        weight = np.concatenate([self.weight, np.zeros((len(sets), self.weight.shape[1]))])
-        total = np.concatenate([self.total, np.zeros_like(weight[k:])])
-        for g, d in enumerate(sets, start=k):
-            rows = self.data.rows(d)
-            weight[g, self.data.ids[rows]] = 1 / (self.data.v[rows] + self.sigma2)
-            total[g] = 0.0
-            total[g, self.data.ids[rows]] = self.data.y[rows] / (self.data.v[rows] + self.sigma2)
-            self.settings[d] = 0
+        single = self._profiles_of(sets)
+        weight, total = (np.concatenate(pair) for pair in zip((self.weight, self.total), single))
+        self.settings[sets] = 0
         joins = joined(weight, total, self.data.t, self.data.images, self.tau2, self.threshold)
         for a, b, q, _ in joins:
             self.settings[groups[b]] = self.product[self.settings[groups[b]], q]
@@ -129,6 +130,29 @@ class _Sorter:
             self.labels[groups[old]] = g
         gains = np.array([gain for *_, gain in joins])
         return np.stack([k + len(sets) - np.arange(len(joins) + 1), np.concatenate([[0], np.cumsum(gains)])], axis=1)
+
+    def gather(self, sets: np.ndarray) -> bool:
+        """Make phases of sets in none that agree together, though no two of them do beyond doubt; whether any was."""
+        free = np.array([d for d in sets if self.labels[d] < 0][:_HEAD], dtype=int)
+        weight, total = self._profiles_of(free)
+        groups = small_phases(weight, total, self.data.t, self.data.images, self.tau2)
+        for group in groups:
+            for d, q in group:
+                self.labels[free[d]], self.settings[free[d]] = len(self.weight), q
+            self.weight = np.concatenate([self.weight, np.zeros((1, self.weight.shape[1]))])
+            self.total = np.zeros_like(self.weight)
+        if groups:
+            self.rebuild()
+        return len(groups) > 0
+
+    def _profiles_of(self, sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """W and S (n, m) of single sets."""
+        weight, total = np.zeros((2, len(sets), len(self.data.hkl)))
+        for g, d in enumerate(sets):
+            rows = self.data.rows(d)
+            weight[g, self.data.ids[rows]] = 1 / (self.data.v[rows] + self.sigma2)
+            total[g, self.data.ids[rows]] = self.data.y[rows] / (self.data.v[rows] + self.sigma2)
+        return weight, total
 
     def rebuild(self) -> None:
         """W and S anew from labels and settings, set after set, so that each set's own part is known."""
@@ -170,7 +194,7 @@ class _Sorter:
         if old[0] >= 0:
             self._remove(d)
         k, q = len(self.weight), len(self.data.images)
-        size = np.bincount(self.labels[self.labels >= 0], minlength=k) - (np.arange(k) == old[0])
+        size = self.sizes - (np.arange(k) == old[0])
         log = np.full((k + 1, q), -np.inf)
         for a in range(k):
             if size[a] > 0:
@@ -178,8 +202,8 @@ class _Sorter:
                     log[a, b] = np.log(size[a] / q) + self._fit(d, a, b)
         log[k, 0] = np.log(max(len(self.data) - size.sum(), 1))
         self.odds[d] = np.logaddexp.reduce(log, axis=1)
-        # while phases take shape, many sets knock at every small one's door; later 9 to 1 is enough
-        log[k, 0] = log[k, 0] + np.log(9) if final else np.log(20 * len(self.data))
+        # while phases take shape, many sets knock at every small one's door; later 3 to 1 is enough
+        log[k, 0] = log[k, 0] + np.log(3) if final else np.log(20 * len(self.data))
         a, b = np.unravel_index(np.argmax(log), log.shape)
         best = np.sort(log, axis=None)
         self.margin[d] = best[-1] - best[-2] if log.size > 1 else np.inf
@@ -211,7 +235,7 @@ class _Sorter:
     def absorb(self) -> bool:
         """Move the sets of a small phase to a larger one, all at once, where that is likelier under robust errors (the
         evidence of a join counts outliers in full); whether any was moved."""
-        size = np.bincount(self.labels[self.labels >= 0], minlength=len(self.weight))
+        size = self.sizes
         moved = False
         for small in np.argsort(size, kind="stable"):
             members = np.flatnonzero(self.labels == small)
@@ -260,7 +284,7 @@ class _Sorter:
 
     def tidy(self) -> None:
         """Phases of fewer than two sets are none; the largest comes first."""
-        size = np.bincount(self.labels[self.labels >= 0], minlength=len(self.weight))
+        size = self.sizes
         order = [int(k) for k in np.argsort(-size, kind="stable") if size[k] > 1]
         name = np.full(len(size) + 1, -1)
         name[order] = np.arange(len(order))
@@ -341,9 +365,19 @@ def find_phases(data: LogIntensities, product: np.ndarray | None = None) -> Phas
         if not sorter.absorb() and not moved:
             break
     sorter.tidy()
-    # twice, as the last odds are to be those of the last profiles
+    for _ in range(4):
+        if not sorter.gather(order):
+            break
+        sorter.absorb()
+        sorter.sweep(order, turns=3, final=True)
+        sorter.tidy()
+    # twice at least, as the last odds are to be those of the last profiles
     sorter.sweep(order, turns=1, final=True)
-    sorter.sweep(order, turns=1, final=True)
+    while True:
+        sorter.tidy()
+        sorter.sweep(order, turns=1, final=True)
+        if sorter.sizes.min(initial=2) > 1:
+            break
     return Phases(
         data, sorter.labels, sorter.settings, sorter.clear, sorter.odds, sorter.weight, sorter.total, sorter.share,
         sorter.tau2, sorter.sigma2, sorter.shift, sorter.grade, curve,
