@@ -70,7 +70,7 @@ class Child:
             process.stdin.write(json.dumps(task).encode() + b"\n")
             process.stdin.flush()
             line = process.stdout.readline(MAX_LINE)
-        except OSError:
+        except (OSError, ValueError):
             line = b""
         finally:
             timer.cancel()
@@ -80,14 +80,25 @@ class Child:
             return self._lost(late.is_set(), timeout)
 
     def _lost(self, late: bool, timeout: float) -> Answer:
-        process, self._process = self._process, None
-        if process is None:
+        code = self._end()
+        if code is None:
             return {"ok": False, "lost": True, "reason": "ended with the batch"}
-        process.kill()
-        code = process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         reason = f"still at work after {timeout:g} s, and ended" if late else f"its process died ({how})"
         return {"ok": False, "lost": True, "reason": reason}
+
+    def _end(self) -> int | None:
+        """Kill the process if there is one; its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.kill()
+        code = process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        return code
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -101,14 +112,7 @@ class Child:
 
     def close(self) -> None:
         """End the process now."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    with suppress(OSError):
-                        stream.close()
-            self._process = None
+        self._end()
 
 
 class LocalPool:
