@@ -25,6 +25,17 @@ def test_an_even_turning_is_found_to_a_hundredth_of_a_degree(speed):
     assert np.sqrt(np.mean((found.angle(t) - true) ** 2)) < 0.02
 
 
+def test_over_a_short_way_the_speed_that_the_drive_was_told_helps_unless_it_is_wrong():
+    rng = np.random.default_rng(8)
+    t = np.linspace(0, 5, 50)
+    true = -5 + 2.0 * t
+    a = readouts(t, true, rng)
+    alone, helped, misled = (fit_turning(t, a, told) for told in (None, 2.0, 2.4))
+    assert abs(helped.speed / 2 - 1) < 0.3 * abs(alone.speed / 2 - 1)
+    assert np.ptp(helped.angle(t) - true) < 0.03
+    assert misled.speed == pytest.approx(alone.speed, rel=1e-3)
+
+
 def test_outliers_and_rest_at_either_end():
     rng = np.random.default_rng(4)
     t = np.linspace(0, 40, 161)

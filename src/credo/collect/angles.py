@@ -3,6 +3,9 @@
 The drive turns evenly, a(t) = a₀ + v (t − t̄), from where it rested to where it rests again; a read-out errs by noise
 and by a small wave (the encoder's). So all read-outs fix two numbers, and an angle is the line's at the frame's time,
 never range / n. Where they do not fit one line (a person turned the stage), they are smoothed locally instead.
+
+Over a short way the wave leans the line. The speed that the drive was told, where the read-outs do not contradict it,
+is then worth more: both slopes are averaged by their uncertainties.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ __all__ = ["Turning", "fit_turning"]
 
 #: Scatter about one line above which the turning is not even [deg]; half width of the local smoothing [s].
 _UNEVEN, _LOCAL_S = 0.15, 1.0
+#: Relative uncertainty of the speed that a drive is told; half a period of an encoder's wave [deg].
+_SPEED, _WAVE = 0.005, 6.0
 #: Weighting of outliers (Tukey's biweight, in robust standard deviations) and its rounds.
 _TUKEY, _ROUNDS = 4.685, 20
 #: Read-outs at either end that differ by less than this many scatters from rest are of a resting stage.
@@ -37,11 +42,12 @@ class Turning:
 
     def angle(self, t: np.ndarray | float) -> np.ndarray:
         """Piecewise linear between the knots, constant outside them (the stage rests there)."""
-        return np.interp(t, self.times, self.angles)
+        return np.asarray(np.interp(t, self.times, self.angles))
 
 
-def fit_turning(time: np.ndarray, readout: np.ndarray) -> Turning:
-    """From read-outs ``readout`` [deg] (m,) at Unix times ``time`` [s] (m,), in any order."""
+def fit_turning(time: np.ndarray, readout: np.ndarray, told_speed: float | None = None) -> Turning:
+    """From read-outs ``readout`` [deg] (m,) at Unix times ``time`` [s] (m,), in any order; ``told_speed`` [deg/s],
+    signed, that the drive was set to."""
     order = np.argsort(time, kind="stable")
     t, a = np.asarray(time, dtype=float)[order], np.asarray(readout, dtype=float)[order]
     if len(t) < 2 or not (np.isfinite(t).all() and np.isfinite(a).all()):
@@ -53,6 +59,8 @@ def fit_turning(time: np.ndarray, readout: np.ndarray) -> Turning:
     scatter = _scatter(residual[weight > 0])
     if scatter > _UNEVEN or np.mean(weight > 0) < 0.5:
         return _local(t, a)
+    if told_speed is not None and abs(slope) > 0:
+        slope, level = _with_told(t[moving] - zero, a[moving], slope, weight, scatter, told_speed)
     knots, angles = _ends(t, a, moving, zero, slope, level, scatter)
     esd = scatter / np.sqrt(max(int(np.sum(weight > 0)) - 2, 1))
     return Turning(knots, angles, float(slope), float(esd), float(scatter), True)
@@ -92,6 +100,19 @@ def _line(t: np.ndarray, a: np.ndarray) -> tuple[float, float, np.ndarray]:
         if done:
             break
     return float(slope), level, weight
+
+
+def _with_told(t, a, slope: float, weight, scatter: float, told: float) -> tuple[float, float]:
+    """Slope and level with the drive's own speed: a wave of the read-outs' scatter σ and of about ``_WAVE`` degrees
+    leans a line over R degrees by σ √12 / (R √(R / wave)) of its slope, or less."""
+    way = max(abs(float(np.ptp(a[weight > 0]))), 1e-3)
+    leaning = max(scatter, 1e-4) * 12**0.5 / (way * max(way / _WAVE, 1.0) ** 0.5)
+    off = (slope - told) / told
+    if abs(off) > 3 * np.hypot(leaning, _SPEED):
+        return slope, float(np.average(a - slope * t, weights=weight))
+    share = leaning**2 / (leaning**2 + _SPEED**2)
+    slope += share * (told - slope)
+    return slope, float(np.average(a - slope * t, weights=weight))
 
 
 def _ends(t, a, moving, zero, slope, level, scatter) -> tuple[np.ndarray, np.ndarray]:

@@ -96,6 +96,10 @@ class DataSet:
         self._began = self._ended = 0.0
         self.n_frames = 0
 
+    def turned(self, facts: Mapping[str, Any]) -> None:
+        """The drive was told to turn: facts of the engine's event."""
+        self.about["turn_speed"] = signed_speed(facts)
+
     @property
     def path(self) -> Path:
         return self.folder / "frames.h5"
@@ -176,9 +180,14 @@ class DataSet:
 
     def _finish(self, reason, facts, columns, turning: Turning | None, origin=None) -> dict[str, Any]:
         told = _record(self.name, self.sort, self.about, self.rig, reason, facts, columns, turning, origin)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "collect.json", told)
+        if self._store is not None:
+            write_json(self.folder / "collect.json", told)
         return told
+
+
+def signed_speed(facts: Mapping[str, Any]) -> float:
+    """[deg/s] of an event "turn", negative for a turning down."""
+    return float(facts["speed"]) * (1.0 if float(facts["to"]) >= float(facts["a"]) else -1.0)
 
 
 def _step(angle: float, about: Mapping[str, Any]) -> tuple[float, float]:
@@ -194,7 +203,9 @@ def measured_angles(
     if sort != "rotation" or len(columns["omega"]) < 2:
         return {}, None
     time = np.concatenate([columns["time_before"], columns["time_after"]])
-    turning = fit_turning(time, np.concatenate([columns["a_before"], columns["a_after"]]))
+    told = about.get("turn_speed")
+    readout = np.concatenate([columns["a_before"], columns["a_after"]])
+    turning = fit_turning(time, readout, float(told) if told else None)
     began = columns["timestamp"]
     ended = began + columns["exposure"]
     return {"omega": turning.angle(began), "omega_end": turning.angle(ended)}, turning

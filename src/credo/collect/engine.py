@@ -136,7 +136,7 @@ class Engine:
 
     def _turn(self, step: do.Turn) -> float:
         speed = self.ctrl.stage.set_rotation_speed(step.speed)
-        self._tell("turn", to=step.a, speed=speed)
+        self._tell("turn", a=self._pose().a, to=step.a, speed=speed)
         self.ctrl.stage.set(a=step.a, wait=False)
         return speed
 

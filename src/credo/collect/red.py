@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from credo.collect.dataset import geometry
 from credo.collect.plans import Forecast, Optics, Plan, fraction
 from credo.collect.rig import Rig
 from credo.collect.steps import Begin, End, Look, Move, Once, Read, Set, Steps, Wait
@@ -72,6 +73,7 @@ class Red(Plan):
         )
 
     def steps(self, rig: Rig) -> Steps[int]:
+        geometry(rig, self.optics.camera_length(rig), rig.camera.shape)  # refuses what is not calibrated
         yield from self.optics.set_up()
         pose = yield Read()
         start = pose.a if self.start_deg is None else self.start_deg

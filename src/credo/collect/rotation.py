@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from credo.collect.dataset import geometry
 from credo.collect.rig import Rig
 from credo.collect.steps import Begin, End, Look, Move, Pose, Read, Set, Shot, Steps, Stop, Turn
 from credo.collect.watch import BEAM_LOST, Watch
@@ -156,14 +157,17 @@ def rotate(
     Ends at the target angle, when the tracker or the watch say so, or after half as much time again as it should take.
     An instrument's error closes the data set and goes on to the plan, as does the loss of the beam (CannotDo).
     """
+    told = about or {}
+    if length := told.get("camera_length_mm"):
+        geometry(rig, float(length), rig.camera.shape)  # what is not calibrated is refused before anything moves
     begin, end = sweep.ends(rig)
     pose = yield Move(a=begin)
     if tracker is not None:
         yield from tracker.begin(rig, sweep, pose)
     density = yield Read(("current_density",) if "current_density" in rig.settings else ())
     rate = _ELECTRONS * float(density["current_density"]) if isinstance(density, dict) else None
-    told = {"dose_rate": rate, "sweep": vars(sweep), "tracking": "none" if tracker is None else tracker.method}
-    yield Begin(name, "rotation", {**told, **(about or {})})
+    facts = {"dose_rate": rate, "sweep": vars(sweep), "tracking": "none" if tracker is None else tracker.method}
+    yield Begin(name, "rotation", {**facts, **told})
     counted = [0]
     try:
         result = yield from _turning(sweep, end, tracker, watch or Watch(), counted)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from credo.collect.dataset import DataSet, recover
+from credo.collect.dataset import DataSet, recover, signed_speed
 from credo.collect.engine import Event
 from credo.collect.rig import Rig
 from credo.io.project import plain
@@ -47,6 +47,8 @@ class Session:
         elif event.kind in ("end", "end run"):
             self._end(event)
         else:
+            if event.kind == "turn" and self._open is not None:
+                self._open.turned(event.facts)
             if event.kind == "rejected":
                 self.rejected.append(dict(event.facts))
             self.write(event.time, event.kind, event.facts)
@@ -167,6 +169,8 @@ def resume(session: Session) -> dict[str, dict[str, Any]]:
             done[event["name"]] = dict(event.get("facts") or {})
         elif event["kind"] == "begin":
             open_ones[str(event.get("name"))] = event
+        elif event["kind"] == "turn" and open_ones:
+            _turned(list(open_ones.values())[-1], event)
         elif event["kind"] == "end":
             open_ones.pop(str(event.get("name")), None)
         elif event["kind"] == "rejected":
@@ -180,6 +184,11 @@ def resume(session: Session) -> dict[str, dict[str, Any]]:
             keys = ("n_frames", "start_deg", "end_deg", "reason_ended")
             done[f"data set {path.parent.name}"] = {k: told.get(k) for k in keys}
     return done
+
+
+def _turned(begin: dict[str, Any], event: Mapping[str, Any]) -> None:
+    with suppress(KeyError, TypeError, ValueError):
+        begin["about"]["turn_speed"] = signed_speed(event)
 
 
 def _finish(session: Session, name: str, event: Mapping[str, Any]) -> None:
