@@ -28,7 +28,7 @@ def measured(experiment: Experiment) -> Acquisition:
     more: dict[str, Any] = {}
     if a.rotation_deg is None and len(scan) > 1 and "angles" in experiment.known:
         more["rotation_deg"] = scan.range_deg
-    if a.exposed_s is None and scan.exposure_s is not None and not len(scan.missing):
+    if a.exposed_s is None and scan.exposure_s is not None and not len(scan.missing) and scan.exposure_s.any():
         more["exposed_s"] = float(scan.exposure_s.sum())
     if experiment.crystals and a.mosaicity_deg is None:
         more["mosaicity_deg"] = experiment.crystal.mosaicity_deg

@@ -26,9 +26,11 @@ __all__ = ["session_page"]
 def session_page(s: Session) -> str:
     """The HTML of a project folder; every part is left out where the folder does not hold it."""
     sorting = _sorting(s)
+    colours = _colours(s, sorting)
     parts = [
         Part("phases", "Phases", section("phases", "Phases", merging_table(s.phases))),
-        Part("grid", "Grid", grid_section(s)), Part("tracks", "Rotation", _tracks(s)),
+        Part("grid", "Grid", grid_section(s, colours)),
+        Part("tracks", "Rotation", _tracks(s, colours)),
         Part("cells", "Cells", _cells(s, sorting)), Part("tree", "Tree", tree_section(sorting) if sorting else ""),
         Part("intensities", "Intensities", intensities_section(sorting) if sorting else ""),
         *(
@@ -91,16 +93,28 @@ def _warnings(s: Session) -> list[str]:
     return [f"{p.title}: {w}" for p in s.phases for w in p.merge.get("warnings") or ()]
 
 
-def _colours(s: Session) -> dict[str, str]:
-    """A class for each phase, as in the tree: the largest first."""
-    return {p.name: colour(k) for k, p in enumerate(s.phases)}
+def _colours(s: Session, sorting: dict[str, Any]) -> dict[str, str]:
+    """A class for each phase: that of the cluster of cells which most of its members are in, as in the tree; a second
+    phase of one cluster gets one that no other has."""
+    clusters: list[Any] = list(sorting.get("clusters") or ())
+    names: list[str] = list(sorting.get("datasets") or ())
+    cluster = {names[i]: k for k, part in enumerate(clusters) for i in part["members"] if i < len(names)}
+    out: dict[str, str] = {}
+    free = max(len(clusters), 0)
+    for p in s.phases:
+        mine = [cluster[c.name] for c in s.crystals if c.phase == p.name and c.name in cluster]
+        best = max(set(mine), key=mine.count) if mine else None
+        kind = None if best is None else colour(best)
+        if kind is None or (kind in out.values() and kind != "quiet"):
+            kind, free = colour(free), free + 1
+        out[p.name] = kind
+    return out
 
 
-def _tracks(s: Session) -> str:
+def _tracks(s: Session, colours: dict[str, str]) -> str:
     turned = [c for c in s.crystals if c.turn is not None]
     if not turned:
         return ""
-    colours = _colours(s)
     kinds = [colours.get(c.phase, "quiet") for c in turned]
     picture = tracks([c.name for c in turned], [c.turn for c in turned if c.turn], kinds)
     several = f'<div class="uneven">{range_histogram([c.turn for c in turned if c.turn])}</div>' if turned[3:] else ""
@@ -141,17 +155,24 @@ def _sets(s: Session, sorting: dict[str, Any]) -> str:
     order: dict[str, int] = {name: i for i, name in enumerate(sorting.get("datasets") or ())}
     rows = [
         (
-            c.name, c.phase or "–", " ".join(fixed(v) for v in c.report.get("cell") or ()) or "–",
+            f"{order[c.name] + 1}  {c.name}" if c.name in order else c.name, c.phase or "–", _cell(c.report),
             str(c.report.get("centring") or "–"), percent(c.report.get("indexed_fraction"), 0),
             fixed(c.report.get("resolution")), percent(c.report.get("completeness")), fixed(c.report.get("r_int"), 3),
-            fixed(c.report.get("cc_half"), 3), fixed(c.report.get("mosaicity_deg"), 2), _turn(c),
+            fixed(c.report.get("cc_half"), 3), _turn(c),
         )
         for c in sorted(s.crystals, key=lambda c: order.get(c.name, len(order)))
     ]  # fmt: skip
     head = ("Data set", "Phase", "a b c α β γ [Å, °]", "Lattice", "Indexed", "Resolution [Å]", "Complete", "R_int",
-            "CC½", "Mosaicity [°]", "From … to [°]")  # fmt: skip
-    body = table("data-sets", "Every data set that was read", head, rows)
+            "CC½", "From … to [°]")  # fmt: skip
+    body = table("data-sets", "Every data set, numbered as in the tree", head, rows)
     return section("sets", "Data sets", body.replace("<table>", '<table id="tree-table">'))
+
+
+def _cell(report: Any) -> str:
+    """The angles only where they are not all right ones."""
+    values = list(report.get("cell") or ())
+    plain = len(values) == 6 and all(abs(v - 90) < 5e-3 for v in values[3:])
+    return " ".join(fixed(v) for v in (values[:3] if plain else values)) or "–"
 
 
 def _turn(c: SessionCrystal) -> str:
@@ -171,15 +192,18 @@ def _measured(s: Session) -> str:
         assert c.experiment is not None
         a = c.experiment.acquisition
         rows.append((
-            c.name, a.mode or "–", fixed(a.speed_deg_s), fixed(a.exposed_s, 1), short(a.flux), short(a.fluence),
+            c.name, a.mode or "–", fixed(a.speed_deg_s), fixed(a.exposed_s or None, 1), short(a.flux), short(a.fluence),
             "–" if a.tracking is None else "yes" if a.tracking else "no", a.camera or "–", a.software or "–",
             a.log or "–",
         ))  # fmt: skip
-    if not any(v != "–" for row in rows for v in row[1:]):
-        return ""
     head = ("Data set", "Mode", "Speed [°/s]", "Exposed [s]", "Flux [e Å⁻² s⁻¹]", "Fluence [e Å⁻²]", "Tracking",
             "Camera", "Software", "Log")  # fmt: skip
-    return section("measured", "How it was measured", table("measured", "As the logs tell it", head, rows))
+    told = [0, *(k for k in range(1, len(head)) if any(row[k] != "–" for row in rows))]
+    if len(told) == 1:
+        return ""
+    shown = [[row[k] for k in told] for row in rows]
+    body = table("measured", "As the logs tell it; what no log says is left out", [head[k] for k in told], shown)
+    return section("measured", "How it was measured", body)
 
 
 def _made(s: Session) -> str:

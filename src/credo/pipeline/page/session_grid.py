@@ -11,7 +11,6 @@ import numpy as np
 import tifffile
 
 from credo.pipeline.page.chart import Chart
-from credo.pipeline.page.clustering import colour
 from credo.pipeline.page.image import data_uri, shrunk
 from credo.pipeline.page.markup import csv_link, esc, figure, section
 from credo.pipeline.page.numbers import counted
@@ -23,8 +22,9 @@ __all__ = ["grid_section"]
 _MOST, _SIDE = 700, 640
 
 
-def grid_section(s: Session) -> str:
-    """A map of the places [µm] that the logs tell, over the atlas; nothing where there is neither."""
+def grid_section(s: Session, colours: Mapping[str, str]) -> str:
+    """A map of the places [µm] that the logs tell, over the atlas; nothing where there is neither. ``colours``: a class
+    for each phase."""
     placed = [(c, c.place) for c in s.crystals if c.place is not None]
     atlas = _atlas(s.grid)
     if not placed and atlas is None:
@@ -34,7 +34,6 @@ def grid_section(s: Session) -> str:
     chart = Chart((left, right), (low, high), "x [µm]", "y [µm]", (_SIDE, _SIDE))
     if atlas is not None:
         chart.parts.append(_image(chart, *atlas))
-    colours = {p.name: colour(k) for k, p in enumerate(s.phases)}
     for name in ("", *colours):
         mine = np.array([c.phase == name or (not name and c.phase not in colours) for c, _ in placed], dtype=bool)
         if mine.any():
