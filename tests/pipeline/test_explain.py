@@ -159,3 +159,29 @@ def test_reports_that_input_each_other_come_to_an_end(session: Path):
     report["provenance"]["inputs"] = [entry]
     path.write_text(json.dumps(report))
     assert len(_all(explain(session / "r"))) < 20
+
+
+def test_a_data_set_in_the_folder_of_a_collection_leads_on_to_its_plan(tmp_path: Path):
+    session, plan = tmp_path / "session", tmp_path / "plan.toml"
+    plan.write_text("kind = 'cred'")
+    for k in (1, 2):
+        (session / "crystals" / f"c{k}").mkdir(parents=True)
+        (session / "crystals" / f"c{k}" / "frames.h5").write_text(f"frames {k}")
+    # such a command writes as it goes, and its report last; the folder is its own by then
+    (session / "report.json").write_text('{"command": "collect"}')
+    output = Output(session, "collect", "", [plan], _Settings(cycles=5))
+    output.write({}, [f"crystals/c{k}/frames.h5" for k in (1, 2)])
+    _run(tmp_path / "p", "process", [session / "crystals" / "c1"], {"reflections.h5": "data"})
+    e = explain(tmp_path / "p")
+    assert [x.maker.report["command"] for x in _all(e) if x.maker] == ["process", "collect"]
+    assert e.whole and _by_name(e, "plan.toml").state == "unchanged"
+    (session / "crystals" / "c1" / "frames.h5").write_text("better")
+    assert _by_name(explain(tmp_path / "p"), "c1").state == "changed"
+    assert explain(session / "crystals" / "c1" / "frames.h5").state == "changed"
+    assert explain(session / "crystals" / "c2").whole
+
+
+def test_a_failure_tells_no_provenance(tmp_path: Path):
+    output = Output(tmp_path / "out", "process", "k", [])
+    output.fail("no")
+    assert "provenance" not in json.loads((tmp_path / "out" / "report.json").read_text())

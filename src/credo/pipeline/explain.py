@@ -83,14 +83,19 @@ def explain(path: Path) -> Explained:
 
 
 def _maker(path: Path) -> Maker | None:
-    """The report that lists a file, in its folder or above; of a folder its own report."""
+    """The report that lists a file, in its folder or above; of a folder its own report, or one that lists its files."""
+    own = path if path.is_dir() else path.parent
+    report = read_report(own)
     if path.is_dir() or path.name in ("report.json", MANIFEST):
-        folder = path if path.is_dir() else path.parent
-        report = read_report(folder)
-        return Maker(folder, report) if report.get("command") else None
+        if report.get("command"):
+            return Maker(own, report)
+        if path.is_file():
+            return None
     for folder in list(path.parents)[:_LEVELS]:
         report = read_report(folder)
-        if report.get("command") and path.relative_to(folder).as_posix() in report.get("files", ()):
+        name = path.relative_to(folder).as_posix()
+        listed = report.get("files", ()) if report.get("command") else ()
+        if any(f == name or (path.is_dir() and str(f).startswith(f"{name}/")) for f in listed):
             return Maker(folder, report)
     return None
 
@@ -98,10 +103,11 @@ def _maker(path: Path) -> Maker | None:
 def _result(path: Path, maker: Maker, known: dict[Path, tuple[Explained, ...]], depth: int) -> Explained:
     """A result: the state of its files now, and where each of its maker's inputs comes from."""
     outputs = {str(k): str(v) for k, v in dict(maker.provenance.get("outputs") or {}).items()}
-    if path.is_dir() or path.name in ("report.json", MANIFEST):
+    if path == maker.folder or path.name in ("report.json", MANIFEST):
         names = list(outputs)
     else:
-        names = [path.relative_to(maker.folder).as_posix()]
+        name = path.relative_to(maker.folder).as_posix()
+        names = [n for n in outputs if n.startswith(f"{name}/")] if path.is_dir() else [name]
     differing = [f"{n}: {s}" for n in names if (s := _state(maker.folder / n, outputs.get(n))) != "unchanged"]
     state = "unchanged" if not differing else "changed"
     single = len(names) == 1

@@ -144,6 +144,8 @@ class Output:
     def write(self, numbers: dict[str, Any], files: Sequence[str], ok: bool = True, reason: str = "") -> dict[str, Any]:
         """``report.json`` with the keys that every command has; ``files``: what lies beside it, made by us."""
         seconds = round(time.perf_counter() - self._start, 3)
+        if ok and "provenance" not in numbers:
+            numbers = {**numbers, "provenance": self.provenance(self.read_hashes(), self.folder, files)}
         head = {"command": self.command, "version": __version__, "ok": ok, "reason": reason, "seconds": seconds}
         report = {**head, **numbers, "input": self._inputs, "files": list(files), "input_hash": self.key}
         write_json(self.report_path, report)
@@ -153,6 +155,13 @@ class Output:
         """The hashes of every input as it is now."""
         here = self.folder.resolve()
         return [given(p, files_to_read(p) if p.is_dir() else [], here) for p in self._read if p.exists()]
+
+    def provenance(
+        self, read: Sequence[tuple[Given, dict[str, str]]], place: Path, files: Sequence[str]
+    ) -> dict[str, Any]:
+        """Where the result comes from: what was ``read``, and the hashes of the ``files`` that now lie in ``place``."""
+        written = {name: file_hash(place / name) for name in files if (place / name).is_file()}
+        return record(self.settings, [entry for entry, _ in read], written)
 
     def fail(self, reason: str, remedy: str = "", **more: Any) -> None:
         """The report of a failure; the files of an earlier run stay. A full disk must not hide the first error."""
@@ -193,8 +202,7 @@ def run_command(output: Output, work: Callable[[Path], dict[str, Any]], force: b
             numbers = work(folder)
             write_manifest(folder / MANIFEST, read)
             files = _files(folder)
-            written = {name: file_hash(folder / name) for name in files}
-        origin = record(output.settings, [entry for entry, _ in read], written)
+            origin = output.provenance(read, folder, files)
         return output.write({**numbers, "provenance": origin}, files)
     except CredoError as error:
         error.reason = output.placed(error.reason)
