@@ -18,7 +18,7 @@ _DEFLECTORS = {
     "guntilt": "gun tilt",
     "condenserstig": "condenser stigmator (no effect here)",
     "objectivestig": "objective stigmator (no effect here)",
-    "intermediatestig": "intermediate stigmator (no effect here)",
+    "intermediatestig": "intermediate stigmator: stretches the diffraction pattern",
     "beamshift": "beam shift, CLA1",
     "beamtilt": "beam tilt, CLA2",
     "imageshift1": "image shift IS1",
@@ -135,8 +135,8 @@ class SimulatedDeflectors:
 
 
 class SimulatedApertures:
-    """Implements ``protocols.Apertures``. The condenser aperture sets current and convergence; the objective and the
-    selected-area aperture have no effect."""
+    """Implements ``protocols.Apertures``: holes from the widest, 1, to the smallest, 4; 0 is none. The condenser
+    aperture sets current and convergence, the others what of the specimen and of the pattern is seen."""
 
     def __init__(self, column: Column) -> None:
         self._column = column
@@ -146,8 +146,8 @@ class SimulatedApertures:
         hole = {"kind": "int", "low": 0, "high": 4, "transient": True}
         return {
             "condenser": Property("condenser aperture", **hole),
-            "objective": Property("objective aperture (no effect here)", **hole),
-            "selectedarea": Property("selected-area aperture (no effect here)", **hole),
+            "objective": Property("objective aperture: the angles that are seen in diffraction", **hole),
+            "selectedarea": Property("selected-area aperture", **hole),
             "beamstop": Property("beam stop", kind="bool"),
         }
 

@@ -24,14 +24,17 @@ from credo.instrument.sim.optics import (
     MAGNIFICATIONS,
     NEUTRAL,
     Illumination,
+    PatternGeometry,
     illumination,
     image_geometry,
+    image_shift,
     pattern_geometry,
     wavelength_of,
 )
 from credo.instrument.sim.settings import SimulatorSettings
 from credo.instrument.sim.specimen import Specimen
 from credo.instrument.sim.stage import SimulatedStage
+from credo.instrument.sim.stops import ANGLES_MRAD, AREAS_UM, darken, selected
 from credo.instrument.sim.truth import draw_truth
 
 __all__ = ["SimulatedMicroscope"]
@@ -147,7 +150,7 @@ class SimulatedMicroscope:
 
     def _pattern(self, camera: SimulatedCamera, began: float, ended: float) -> np.ndarray:
         i, state = self.settings.imperfections, self._column.state
-        beam = self.beam()
+        beam = self._seen_beam()
         geometry = pattern_geometry(state, self.truth, i, self.settings.kilovolts)
         poses = self._poses(began, ended, _PART_DEG)
         pose = poses[len(poses) // 2]
@@ -156,8 +159,7 @@ class SimulatedMicroscope:
         jitter = i.pattern_jitter_px * self._rng.normal(size=2)
         screen = Screen(camera.settings.size, camera.pixel_mm, camera.settings.psf_px, jitter)
         image, spots = render_pattern(self.specimen, crystals, lit, beam, geometry, poses, screen, ended - began)
-        if self._column.beamstop:
-            _stopped(image)
+        self._stop(image, geometry, screen)
         share = {int(crystals.ident[one.row]): one.area / max(one.whole, 1e-12) for one in lit}
         self._note(began, ended, beam, geometry, poses, screen, spots, share)
         return image
@@ -174,7 +176,29 @@ class SimulatedMicroscope:
         crystals = self.specimen.around(pose, middle, field)
         self._note(began, ended, beam, None, poses, None, [], {})
         focus = _FOCUS_UM * (state.objfocus - NEUTRAL)
-        return render_image(self.specimen, crystals, beam, geometry, poses, size, pixel, ended - began, focus)
+        image = render_image(self.specimen, crystals, beam, geometry, poses, size, pixel, ended - began, focus)
+        if self._column.selectedarea:
+            # the hole is behind the image shift: it stands still on the camera
+            to_um, hole = np.linalg.inv(geometry.matrix) * pixel, self._column.selectedarea
+            darken(image, to_um, np.full(2, size / 2), AREAS_UM[hole - 1])
+        return image
+
+    def _seen_beam(self) -> Illumination:
+        """The beam as far as the selected-area aperture lets it pass; all of it meets the specimen."""
+        hole = self._column.selectedarea
+        if not hole:
+            return self.beam()
+        centre = -image_shift(self._column.state, self.truth)
+        return selected(self.beam(), centre, AREAS_UM[hole - 1])
+
+    def _stop(self, image: np.ndarray, geometry: PatternGeometry, screen: Screen) -> None:
+        """The objective aperture, which stands still while tilts move the pattern, and the beam stop."""
+        if self._column.objective:
+            to_angle = np.linalg.inv(geometry.matrix) * screen.pixel_mm
+            origin = screen.middle + geometry.shift / screen.pixel_mm
+            darken(image, to_angle, origin, 1e-3 * ANGLES_MRAD[self._column.objective - 1])
+        if self._column.beamstop:
+            _stopped(image)
 
     def _poses(self, began: float, ended: float, degrees: float, um: float = 0.05) -> list[Pose]:
         """The specimen at instants that cut the exposure into parts of little motion."""

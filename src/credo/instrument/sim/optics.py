@@ -20,6 +20,7 @@ __all__ = [
     "PatternGeometry",
     "illumination",
     "image_geometry",
+    "image_shift",
     "pattern_geometry",
 ]
 
@@ -36,6 +37,8 @@ MAGNIFICATIONS = {
 }  # fmt: skip
 #: Specimen shadow in a defocused pattern: camera millimetres per µm, per unit of defocus, at a camera length of 600 mm.
 _SHADOW = 3.2e-3
+#: Elliptical distortion [%] per raw unit of the intermediate stigmator.
+_STIGMATOR = 2e-4
 #: Beam radius on the specimen [µm] per unit of brightness off the crossover, and at the crossover.
 _SPREAD, _FINEST = 1.1e-3, 0.12
 
@@ -142,7 +145,12 @@ def image_geometry(state: ColumnState, truth: InstrumentTruth) -> ImageGeometry:
     nominal = state.magnification[state.mode]
     scale = 1e-3 * nominal * truth.scale_factor[nominal]
     matrix = scale * _turn(truth.axis_deg - 40.0 + truth.image_turn[nominal])
-    return ImageGeometry(matrix, matrix @ _effect(state, truth, "image"))
+    return ImageGeometry(matrix, matrix @ image_shift(state, truth))
+
+
+def image_shift(state: ColumnState, truth: InstrumentTruth) -> np.ndarray:
+    """How far the image deflectors move the image (2,) [µm of the specimen]."""
+    return _effect(state, truth, "image")
 
 
 def pattern_geometry(
@@ -157,6 +165,7 @@ def pattern_geometry(
     step = float(np.log(nominal / 600))
     percent = max(imperfections.ellipse_percent * (1 + 0.15 * step), 0.0)
     azimuth = imperfections.ellipse_azimuth_deg + (2.0 * step if imperfections.ellipse_percent else 0.0)
+    percent, azimuth = _stigmated(percent, azimuth, state.deflected("intermediatestig"))
     axis = truth.axis_deg + truth.length_turn[nominal]
     defocus = state.focus_memory - truth.focus
     # a change of brightness moves the virtual source, and with it the plane in which the pattern is sharp
@@ -168,6 +177,16 @@ def pattern_geometry(
     return PatternGeometry(
         matrix, matrix @ swing + truth.pattern_offset, shadow, turn, defocus, axis % 360, length, percent, azimuth
     )
+
+
+def _stigmated(percent: float, azimuth_deg: float, setting: np.ndarray) -> tuple[float, float]:
+    """Percent and azimuth [deg] of an ellipse to which the stigmator adds its own: quadrupoles, x along the axes and y
+    along the diagonals, add as (cos 2φ, sin 2φ)."""
+    if not setting.any():
+        return percent, azimuth_deg
+    double = np.radians(2 * azimuth_deg)
+    total = percent * np.array([np.cos(double), np.sin(double)]) + _STIGMATOR * setting
+    return float(np.hypot(*total)), float(np.degrees(np.arctan2(total[1], total[0])) / 2 % 180)
 
 
 def ellipse_matrix(percent: float, azimuth_deg: float) -> np.ndarray:
