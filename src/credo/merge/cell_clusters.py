@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from credo.merge.cells import by_size, cut_tree, tree
-from credo.merge.mixture import ELSEWHERE, Mixture, Rows, fit, one, rows_about, two
+from credo.merge.mixture import Mixture, Rows, fit, one, rows_about, two
 from credo.merge.spread import Noise, density, log_strain, tensor
 from credo.merge.strain import CAP, Lattice, aliases, gap_cut, reduce_lattice, relation, strains
 from credo.model import Cell
 
 __all__ = ["CellCluster", "CellClusters", "cell_of_centre", "cluster_cells"]
 
+#: Rms strain per component of a lattice that is none of the clusters'.
+ELSEWHERE = 0.2
 #: Cells that make a lattice of their own against a larger one that would take them.
 _LATTICE = 3
 #: Rounds of placing every cell anew.

@@ -12,10 +12,10 @@ from credo.merge.spread import Density, Noise, Spreads, density, estimated, kelv
 from credo.merge.strain import Lattice, aliases
 from credo.model import Cell
 
-__all__ = ["ELSEWHERE", "Mixture", "Rows", "fit", "one", "rows_about", "two"]
+__all__ = ["Mixture", "Rows", "fit", "one", "rows_about", "two"]
 
-#: Rms strain per component between lattices that have nothing to do with each other.
-ELSEWHERE = 0.2
+#: Rms strain per component between lattices that a tree of strains does not tell apart (its cuts lie near 0.25).
+_NEARBY = 0.1
 #: Bases beyond the best by more strain than this are not tried.
 _SLACK = 0.2
 _MOST_BASES = 24
@@ -92,12 +92,12 @@ class Mixture:
     def evidence(self) -> float:
         """To be large [nat]: ln L less half of ln n for each free constant of one centre and each share (Schwarz's
         criterion), and less the entropy of the posterior (Biernacki's): clusters that overlap are none. A further
-        centre could be anywhere: each of its constants costs ln(σ₀/σ), with σ₀ of lattices and σ as it is known
+        centre could be anywhere near: each of its constants costs ln(σ₀/σ), with σ₀ of lattices and σ as it is known
         (Laplace's approximation of its evidence)."""
         n, k = self.posterior.shape
         p = np.maximum(self.posterior, 1e-300)
         entropy = -float(np.sum(p * np.log(p)))
-        anywhere = 0.5 * np.log1p(ELSEWHERE**2 * np.linalg.eigvalsh(self.information)).mean()
+        anywhere = 0.5 * np.log1p(_NEARBY**2 * np.linalg.eigvalsh(self.information)).mean()
         further = (k - 1) * (self.constants * float(anywhere) + 0.5 * float(np.log(n)))
         return self.log_likelihood - 0.5 * self.constants * float(np.log(n)) - further - entropy
 
