@@ -163,3 +163,8 @@ def test_frame_of_angle_forwards_backwards_and_in_gaps():
     assert frame_of_angle(gap, np.array([-3.75, -3.0, -1.9])) == pytest.approx([2.5, 3.0, 3.2])
     p = predict(experiment(), experiment().crystal, 2.0)
     assert p["frame"] == pytest.approx((p["phi"] + 25) / 0.25)
+
+
+def test_a_scan_in_which_nothing_crosses_predicts_nothing():
+    e = experiment()
+    assert len(predict(e, e.crystal, 1000.0)) == 0

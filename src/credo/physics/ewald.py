@@ -110,7 +110,7 @@ def predict(experiment: Experiment, crystal: Crystal, d_min: float, margin_deg: 
     q0 = h @ crystal.UB.T
     ends = np.concatenate([scan.start_deg, scan.end_deg])
     low, high = ends.min() - margin_deg, ends.max() + margin_deg
-    rows, angles = [], []
+    rows, angles = [np.empty(0, dtype=int)], [np.empty(0)]
     for phi in crossing_angles(q0, axis, beam.wavelength):
         deg = low + (np.degrees(phi) - low) % 360.0
         while np.any(deg <= high):
