@@ -172,7 +172,7 @@ class Batch:
         """Frames without a lattice, or with one that fits nowhere, processed with the cells of the phases found; the
         rows of those that this helped."""
         lone = {sets[i].name for i in sorting.alone} | {r.name for r in sorting.refused}
-        lone |= {n for n, r in rows.items() if r["state"] == "failed"}
+        lone |= {n for n, r in rows.items() if r["state"] == "failed" and not r["numbers"].get("unreadable")}
         todo = [s for s in tree.sets if s.name in lone and s.kind == "frames" and s.name not in twins]
         if not (self.settings.second and todo and any(len(g) > 1 for g in sorting.groups)):
             return {}
@@ -249,6 +249,6 @@ def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
         time.sleep(min(0.2, seconds))
 
 
-def _rounded(cell: Sequence[float]) -> list[float]:
+def _rounded(cell: Sequence[float]) -> tuple[float, ...]:
     """To 0.02 Å and 0.05°: a member more or less does not change what was tried."""
-    return [round(x / 0.02) * 0.02 for x in cell[:3]] + [round(x / 0.05) * 0.05 for x in cell[3:]]
+    return (*(round(x / 0.02) * 0.02 for x in cell[:3]), *(round(x / 0.05) * 0.05 for x in cell[3:]))

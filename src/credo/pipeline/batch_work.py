@@ -14,7 +14,7 @@ from typing import Any
 
 from credo import __version__
 from credo.io.project import write_experiment, write_reflections
-from credo.model import CredoError
+from credo.model import CredoError, UnreadableInput
 from credo.pipeline.merge_input import read_set
 from credo.pipeline.output import Output, read_report, run_command
 from credo.pipeline.process import ProcessSettings, process
@@ -25,7 +25,7 @@ __all__ = ["adopt", "content_of", "data_set", "in_place", "key_of"]
 KEPT = (
     "ok", "reason", "cell", "cell_esd", "centring", "laue_group", "n_frames", "n_spots", "n_indexed",
     "indexed_fraction", "n_integrated", "n_unique", "completeness", "r_int", "r_meas", "cc_half", "resolution",
-    "mosaicity_deg", "lattices", "warnings", "seconds",
+    "mosaicity_deg", "lattices", "warnings", "seconds", "unreadable",
 )  # fmt: skip
 
 
@@ -84,8 +84,8 @@ def data_set(task: dict[str, Any]) -> dict[str, Any]:
                 report = adopt(paths[0], folder, key)
             else:
                 report = process(paths, folder, settings, key=key)
-        except CredoError:
-            report = read_report(folder)
+        except CredoError as error:
+            report = {**read_report(folder), "unreadable": isinstance(error, UnreadableInput)}
     return {**_kept(report), "key": key, "content": content, "reused": False}
 
 

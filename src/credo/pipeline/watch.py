@@ -272,12 +272,14 @@ def watch(
 
 def _loop(watcher: Watcher, thread: threading.Thread, told: Any, stop: Callable[[], bool]) -> None:
     """Step after step, live.json at most once a second, and rest where there is nothing to do."""
-    written, dirty = 0.0, True
+    written, dirty, phases = 0.0, True, watcher.phases
     while thread.is_alive() and not stop():
         changed = watcher.step()
-        dirty |= bool(changed)
+        dirty |= bool(changed) or watcher.phases is not phases
+        phases = watcher.phases
         if changed and told is not None:
             told(watcher, changed)
+        # the batch makes the folder, and its report is there first
         if dirty and time.monotonic() - written > 1.0 and (watcher.out / "report.json").is_file():
             write_json(watcher.out / "live.json", watcher.to_dict())
             written, dirty = time.monotonic(), False
