@@ -1,7 +1,8 @@
-"""``credo calibrate rings``."""
+"""``credo calibrate``: from the rings of a file, and at the instrument."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +13,11 @@ from credo.app.progress import progress
 from credo.app.show import show
 from credo.io.cif import with_esd
 from credo.pipeline.calibrate import CalibrateSettings, calibrate_rings
+from credo.pipeline.calibrate_instrument import KINDS, calibrate_instrument
 from credo.pipeline.output import default_folder
+from credo.pipeline.page.calibration import values_of
 
-__all__ = ["rings"]
+__all__ = ["all_", "axis", "brightness", "check", "deflectors", "focus", "pixel_size", "rings", "stage", "timing"]
 
 
 def rings(
@@ -53,3 +56,61 @@ def _summary(report: dict[str, Any], folder: Path) -> str:
         f"  rings      {', '.join(map(str, n))} in {report['n_files']} file{'s' if len(n) > 1 else ''}",
         f"  page       {folder / 'report.html'}",
     ])  # fmt: skip
+
+
+def _at_instrument(kind: str, text: str) -> Callable[..., None]:
+    """The command of one kind: its options are the settings of its plan."""
+
+    def command(
+        *, sample=None, seed=None, config=None, into=None, out=None, json=False, settings=None
+    ) -> None:  # the types are put in below: the settings differ
+        folder = out or Path(f"calibrate-{kind}")
+        with progress() as say:
+            report = calibrate_instrument(kind, folder, settings, config, sample, seed, into, say)
+        show(report, folder, json, _values)
+
+    def option(type_: Any, text: str) -> Any:
+        return Annotated[type_ | None, Parameter(help=text)]
+
+    command.__doc__ = text
+    command.__name__ = kind
+    command.__annotations__ = {
+        "sample": option(str, "On the simulated instrument's grid; a gold film unless given."),
+        "seed": option(int, "Of the simulated instrument."),
+        "config": option(Path, "The instrument's configuration (default: the user's)."),
+        "into": option(Path, "A configuration, or a session's calibration.toml, to put the values into as well."),
+        "out": Out,
+        "json": Json,
+        "settings": Annotated[KINDS[kind][0] | None, Parameter(name="*")],
+        "return": None,
+    }
+    return command
+
+
+stage = _at_instrument("stage", "nm of stage per pixel of an image, and its pixel size, by moving the stage.")
+brightness = _at_instrument("brightness", "The beam's crossover, radius and walk against brightness.")
+focus = _at_instrument("focus", "The diffraction focus at which the pattern is sharp.")
+pixel_size = _at_instrument("pixel-size", "Å⁻¹ per pixel and ellipse of a camera length, from a powder in the beam.")
+axis = _at_instrument("axis", "Direction of the tilt axis in an image, from heights that move with the tilt.")
+deflectors = _at_instrument("deflectors", "Pixels per unit of a deflector, in an image or a (defocused) pattern.")
+timing = _at_instrument("timing", "Time per degree and delay of rotations, dead time of the camera.")
+check = _at_instrument("check", "Whether stored calibrations still hold: two images for each.")
+all_ = _at_instrument("all", "Everything, on an instrument of which nothing is known.")
+
+
+def _values(report: dict[str, Any], folder: Path) -> str:
+    rows = [
+        (" ".join(str(r[k]) for k in ("table", "key", "name") if r[k]), values_of(r["result"])[0])
+        for r in report["results"]
+    ]
+    rows += [
+        (c["what"], f"{'holds' if c['holds'] else 'DOES NOT HOLD'}, off by {c['off_px']:.2f} px")
+        for c in report["checks"]
+    ]
+    rows.append(("frames", f"{report['frames']}, {report['beam_on_s']:.1f} s with the beam on"))
+    rows.append(
+        ("time, dose", f"{report['instrument_s']:.0f} s, {report['dose_e_per_A2']:.3g} e/Å² where the beam was")
+    )
+    rows.append(("written", str(folder)))
+    width = max(len(name) for name, _ in rows) + 2
+    return "\n".join(f"{name:<{width}}{text}" for name, text in rows)

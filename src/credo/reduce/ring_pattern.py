@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter1d, median_filter, uniform_filter
+from scipy.ndimage import binary_dilation, binary_opening, gaussian_filter1d, median_filter, rank_filter, uniform_filter
 from scipy.optimize import minimize
 from scipy.signal import find_peaks, peak_widths
 
@@ -73,11 +73,19 @@ def trusted(image: np.ndarray) -> np.ndarray:
     root = np.sqrt(np.maximum(middle, max(float(np.median(middle[good])) if good.any() else 0.0, 1e-9)))
     z = (filled - middle) / root
     noise = 1.4826 * float(np.median(np.abs(z[good]))) if good.any() else 0.0
-    return good & (np.abs(z) < 12 * max(noise, 1e-9)) if noise > 0 else good
+    if noise <= 0:
+        return good
+    # the crest of a sharp, bright ring stands out of the median too, but not alone: two neighbours are like it
+    third = np.where(z > 0, rank_filter(filled, -3, 3), rank_filter(filled, 2, 3))
+    alone = np.abs(filled - third) >= 12 * noise * np.sqrt(np.maximum(third, root**2))
+    return good & ~(alone & (np.abs(z) >= 12 * max(noise, 1e-9)))
 
 
 def unshadowed(image: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """``good`` without the shadow of a beam stop: what is darker than a fifth of the median at its radius."""
+    """``good`` without the shadow of a beam stop: what is darker than a fifth of the median at its radius.
+
+    Thin dark areas are none: beside a bright, sharp ring it is as dark where the ellipse takes the ring away.
+    """
     value = np.where(good, image, 0.0)
     (cx, cy), _ = symmetry_centre(value, ~good)
     yy, xx = np.mgrid[: image.shape[0], : image.shape[1]]
@@ -87,7 +95,8 @@ def unshadowed(image: np.ndarray, good: np.ndarray) -> np.ndarray:
     count = np.bincount(ring[good], minlength=int(ring.max()) + 1)
     middle = np.minimum(np.cumsum(count) - count + count // 2, max(len(order) - 1, 0))
     level = mean[good][order[middle]] if len(order) else np.zeros(len(count))
-    shadow = np.asarray(binary_dilation(good & (mean < 0.2 * level[ring]), iterations=3), dtype=bool)
+    dark = binary_opening(good & (mean < 0.2 * level[ring]), iterations=3)
+    shadow = np.asarray(binary_dilation(dark, iterations=3), dtype=bool)
     return good & ~shadow
 
 

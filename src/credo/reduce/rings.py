@@ -89,7 +89,7 @@ def amplitude_and_azimuth(e: np.ndarray, covariance: np.ndarray) -> tuple[float,
 
 def fit_rings(
     image: np.ndarray, lines: RingLines, wavelength: float, near_pixel_size: float | None = None,
-    settings: RingSettings | None = None,
+    settings: RingSettings | None = None, near_ellipse: tuple[float, float] | None = None,
 ) -> RingFit:  # fmt: skip
     """Fit all rings of an image (ny, nx) together.
 
@@ -98,7 +98,8 @@ def fit_rings(
     all, four times. Barrel and coma are fitted too where they are significant. Esds come from the scatter, enlarged
     where the rings, each fitted alone, disagree by more.
 
-    near_pixel_size: an approximate value [Å⁻¹/px], where it is known. Raises CannotDo where there are no rings.
+    near_pixel_size: an approximate value [Å⁻¹/px], where it is known; near_ellipse: (ε cos 2θ, ε sin 2θ) likewise, of a
+    neighbouring camera length, where few or crowded rings cannot tell it. Raises CannotDo where there are no rings.
     """
     settings = settings or RingSettings()
     image = np.asarray(image, dtype=float)
@@ -107,6 +108,8 @@ def fit_rings(
     good = unshadowed(image, trusted(image))
     inner = settings.inner or 0.06 * min(image.shape)
     shape = sharpest(image, good, inner)
+    if near_ellipse is not None:
+        shape = Shape(shape.origin, near_ellipse)
     polar = unwrapped(image, good, shape)
     radius, height, width = peaks(polar.profile(), inner)
     field = (inner, _reach(polar))

@@ -134,13 +134,14 @@ def _searched(a, good_a, b, good_b, step: int, near, within: float) -> tuple[np.
     score = correlated(a, b) / np.sqrt(power)
     dy, dx = np.meshgrid(*((np.arange(n) + n // 2) % n - n // 2 for n in shape), indexing="ij")
     usable = overlap > _OVERLAP * min(wa.sum(), wb.sum())
+    wanted = usable
     if near is not None:
-        usable &= np.hypot(dx * step - near[0], dy * step - near[1]) <= within
-    if not usable.any():
+        wanted = usable & (np.hypot(dx * step - near[0], dy * step - near[1]) <= within)
+    if not wanted.any():
         raise CannotDo("the images do not overlap", "take smaller steps")
     # few shared pixels correlate by chance: weigh by what they tell
     gain = np.where(usable, score * np.sqrt(np.maximum(overlap, 0)), -np.inf)
-    i, j = np.unravel_index(int(np.argmax(gain)), gain.shape)
+    i, j = np.unravel_index(int(np.argmax(np.where(wanted, gain, -np.inf))), gain.shape)
     away = usable & (np.hypot(dx - dx[i, j], dy - dy[i, j]) > 6)
     rest = gain[away] if away.sum() > 100 else gain[usable]
     clear = float(gain[i, j] / max(1.4826 * np.median(np.abs(rest - np.median(rest))), 1e-9))

@@ -89,10 +89,10 @@ def _walked(rig: Rig, view: View, s: StageSettings, home: Pose) -> Steps[tuple[n
                 raise
             failed.append(f"position {k - 1}: {error.reason}")
             place = np.full(2, np.nan)
-        if k < 2:
-            rough[:, k] = place / off[k]
         at.append([*moved, here.time])
         places.append(place)
+        if k == 1:  # what the stage says that it did, not what it was told: small moves end far off
+            rough = np.array(places[1:]).T @ np.linalg.inv(np.array(at)[1:, :2].T)
     return np.array(at), np.array(places), failed
 
 
