@@ -42,7 +42,7 @@ class SolveSettings(BaseModel):
         gt=0,
         description="R1 of reflections left out of least squares, above which the structure is called not solved",
     )
-    patience: int = Field(default=60, ge=1, description="trials without a better believable candidate that end it")
+    patience: int = Field(default=40, ge=1, description="trials, those within groups counted, without a better one")
     candidates: int = Field(default=8, ge=1, description="space groups tried per trial")
     refined: int = Field(default=4, ge=1, description="space groups taken through least squares")
 
@@ -131,7 +131,9 @@ class Search:
                     )
                 )
             n = len(self.merits)
-            if self._groups.due(n) and not self._convinced():
+            due = self._groups.due(n)
+            if due and not self._convinced():
+                self._stale += due
                 self._take(self._groups.round(n, list(self.found.values()), self._leader(), seed))
             if self._convinced() or self._over():
                 break
