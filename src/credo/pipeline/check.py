@@ -28,7 +28,7 @@ def check(
     """``credo check``: writes ``out``/report.json and returns it. See the contract for the keys."""
     paths, overrides = [Path(p) for p in paths], overrides or GeometryOverrides()
     key = fingerprint([p for p in paths if p.exists()], overrides)
-    output = Output(out, "check", key, paths, overrides)
+    output = Output(out, "check", key, paths, overrides, hashed=False)
     say = progress or (lambda _: None)
 
     def work(_: Path) -> dict[str, Any]:

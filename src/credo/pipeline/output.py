@@ -86,15 +86,15 @@ class Output:
     """``folder`` with the report of ``command``; refuses a folder that holds anything not made by that command.
 
     ``inputs``: what people gave; ``beside``: what is read besides; ``settings``: a model, a mapping, or a tuple of
-    these, which the report tells.
+    these, which the report tells; ``hashed``: false where the inputs are too large to read for what is done with them.
     """
 
     def __init__(
         self, folder: Path, command: str, key: str = "", inputs: Sequence[Path] = (), settings: Any = None,
-        beside: Sequence[Path] = (),
+        beside: Sequence[Path] = (), hashed: bool = True,
     ) -> None:  # fmt: skip
         self.folder, self.command, self.key, self.settings = Path(folder), command, key, settings
-        self._read = list(dict.fromkeys(Path(p).resolve() for p in (*inputs, *beside)))
+        self._read = list(dict.fromkeys(Path(p).resolve() for p in (*inputs, *beside))) if hashed else []
         self._given = [str(p) for p in inputs]
         self._inputs = [str(Path(p).resolve()) for p in inputs]
         self._start = time.perf_counter()
