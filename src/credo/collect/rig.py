@@ -24,8 +24,9 @@ __all__ = ["Rig", "optics_key"]
 
 #: e/Å²/s per pA/cm².
 _ELECTRONS = 6.241509e-10
-#: Relative uncertainty of a scale carried over from another magnification.
-_CARRIED = 0.03
+#: Relative uncertainty of a scale carried over from another magnification; of a nominal magnification, and how many
+#: measured ones that guess is worth.
+_CARRIED, _NOMINAL, _WORTH = 0.03, 0.01, 2
 
 
 def optics_key(mode: str, magnification: float, defocus: float = 0.0) -> str:
@@ -163,7 +164,8 @@ def _older(*values: Measured | MeasuredMatrix) -> dt.date | None:
 
 def _between(table: Mapping[str, Measured], at: float) -> Measured | None:
     """The value of a table by nominal number, inversely proportional to it but for lens errors: exact, interpolated
-    in the logarithms, or carried over from the nearest."""
+    in the logarithms, or carried over from the nearest. The esd holds what nominal numbers are off by themselves, as
+    the known ones show it."""
     known = sorted((float(k), v) for k, v in table.items())
     if not known:
         return None
@@ -176,9 +178,16 @@ def _between(table: Mapping[str, Measured], at: float) -> Measured | None:
         (k0, v0), (k1, v1) = below[-1], above[0]
         t = float(np.log(at / k0) / np.log(k1 / k0))
         value = float(np.exp((1 - t) * np.log(v0.value) + t * np.log(v1.value)))
-        esd = value * float(np.hypot((1 - t) * (v0.esd or 0) / v0.value, t * (v1.esd or 0) / v1.value))
+        lens = _lens_scatter([k * v.value for k, v in known]) * float(np.sqrt(1 + t * t + (1 - t) ** 2))
+        esd = value * float(np.hypot(lens, np.hypot((1 - t) * (v0.esd or 0) / v0.value, t * (v1.esd or 0) / v1.value)))
         return Measured(value=value, esd=esd, date=_older(v0, v1), conditions=f"interpolated from {k0:g} and {k1:g}")
     key, near = below[-1] if below else above[0]
     value = near.value * key / at
     esd = float(np.hypot((near.esd or 0.0) * key / at, _CARRIED * value))
     return Measured(value=value, esd=esd, date=near.date, conditions=f"carried over from {key:g}")
+
+
+def _lens_scatter(products: list[float]) -> float:
+    """Rms relative error of nominal numbers, from number × scale of the known ones, which would all be equal."""
+    log = np.log(products)
+    return float(np.sqrt((_WORTH * _NOMINAL**2 + ((log - log.mean()) ** 2).sum()) / (_WORTH + len(log) - 1)))

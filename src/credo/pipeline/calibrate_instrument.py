@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from credo.collect.calibration.axis import AxisSettings, image_axis
 from credo.collect.calibration.brightness import BrightnessSettings, brightness
@@ -16,7 +16,7 @@ from credo.collect.calibration.check import check_deflector, check_stage
 from credo.collect.calibration.deflectors import DeflectorSettings, deflector
 from credo.collect.calibration.everything import AllSettings, calibrate_all, with_result
 from credo.collect.calibration.focus import FocusSettings, focus
-from credo.collect.calibration.result import RESULT
+from credo.collect.calibration.result import RESULT, number_of, result_note
 from credo.collect.calibration.rings import RingsSettings, pixel_size
 from credo.collect.calibration.stage import StageSettings, stage_matrix
 from credo.collect.calibration.timing import TimingSettings, dead_time, rotation
@@ -29,13 +29,33 @@ from credo.instrument.controller import TEMController
 from credo.io.text import write_text
 from credo.model.errors import CannotDo, CredoError, UnreadableInput
 from credo.pipeline.collect import configured
-from credo.pipeline.output import Output, run_command
+from credo.pipeline.output import Output, read_report, run_command
 from credo.pipeline.page.calibration import calibration_page
 
 __all__ = ["KINDS", "Told", "calibrate_instrument", "gold_on"]
 
 #: e/Å²/s per pA/cm².
 _ELECTRONS = 6.241509e-10
+
+
+class AxisOf(AxisSettings):
+    """The axis in images; or, of patterns, from data that were processed."""
+
+    processed: Path | None = Field(
+        default=None, description="a result of `credo process`: its axis becomes that of patterns; nothing is measured"
+    )
+
+
+def _axis(rig: Rig, settings: AxisOf) -> Steps[Any]:
+    if settings.processed is None:
+        plain = settings.model_dump(exclude={"processed"})
+        return (yield from image_axis(rig, AxisSettings(**plain)))
+    report = read_report(settings.processed)
+    value, esd = report.get("rotation_axis_deg"), report.get("rotation_axis_esd_deg")
+    if not isinstance(value, (int, float)):
+        raise UnreadableInput(f"{settings.processed}: no rotation axis in its report", "give a result of credo process")
+    found = number_of(rig, value, esd if isinstance(esd, (int, float)) else 0.5, {"mode": "diff"}, "credo process")
+    yield result_note("rotation_axis_deg", "", "", found, {})
 
 
 def _timing(rig: Rig, settings: TimingSettings) -> Steps[None]:
@@ -65,7 +85,7 @@ KINDS: dict[str, tuple[type[BaseModel], Callable[[Rig, Any], Steps[Any]]]] = {
     "brightness": (BrightnessSettings, brightness),
     "focus": (FocusSettings, focus),
     "pixel-size": (RingsSettings, pixel_size),
-    "axis": (AxisSettings, image_axis),
+    "axis": (AxisOf, _axis),
     "deflectors": (DeflectorSettings, deflector),
     "timing": (TimingSettings, _timing),
     "check": (DeflectorSettings, _check),
@@ -114,8 +134,8 @@ def calibrate_instrument(
     """Run a calibration; calibration.toml, report.json and report.html go to ``out``.
 
     into: a configuration or a session's calibration.toml that the values are written into as well; what it holds
-    already is used. Without a sample the simulated instrument has a film of gold. What is checked and no longer holds makes the
-    command fail.
+    already is used. Without a sample the simulated instrument has a film of gold. What is checked and no longer holds
+    makes the command fail.
     """
     if kind not in KINDS:
         raise UnreadableInput(f"{kind!r} is no calibration", f"one of {', '.join(KINDS)}")
