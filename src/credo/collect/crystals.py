@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull
 
 from credo.model.errors import UnreadableInput
 
-__all__ = ["Crystal", "find_by_threshold", "find_crystals"]
+__all__ = ["Crystal", "find_by_threshold", "find_crystals", "opaque"]
 
 #: Pixel at which detection works [µm]; block of the background [µm]; radii of the matched filters [µm].
 _WORK_UM, _BLOCK_UM, _RADII_UM = 0.045, 1.8, (0.12, 0.17, 0.24, 0.34, 0.48)
@@ -100,6 +100,14 @@ def find_by_threshold(
         replace(c, gap_um=float(g), edge_um=float(e), isolated=bool(g > gap_um and e > gap_um))
         for c, g, e in zip(found, near, edge, strict=True)
     ]
+
+
+def opaque(image: np.ndarray, pixel_um: float) -> np.ndarray:
+    """True where a bar of the mesh or the beam's end hides the film, with a margin of 0.5 µm; as large as ``image``."""
+    small, factor = _binned(image, max(int(_WORK_UM / pixel_um), 1))
+    hidden = np.kron(_hidden(small, pixel_um * factor), np.ones((factor, factor), dtype=bool))
+    rest = [(0, n - m) for n, m in zip(image.shape, hidden.shape, strict=True)]
+    return np.pad(hidden, rest, mode="edge")
 
 
 def _check(image: np.ndarray, pixel_um: float, false_alarms: float) -> None:

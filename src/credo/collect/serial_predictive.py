@@ -1,0 +1,249 @@
+"""Ours: crystals followed by prediction. The stage's errors are learned, and a view is taken only when they demand it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from credo.collect.crystals import Crystal, find_crystals
+from credo.collect.raster import raster, view_um
+from credo.collect.rig import Rig
+from credo.collect.rotation import AT_TARGET, Sweep, rotate
+from credo.collect.serial_images import beam_centre, foreshortened, shift_between
+from credo.collect.serial_setup import Bench, to_pattern, to_search
+from credo.collect.serial_stage import StageModel, Where
+from credo.collect.serial_steering import Steering, go
+from credo.collect.steps import Done, Look, Move, Note, Once, Pause, Pose, Read, Shot, Steps
+from credo.collect.tracking import Expected, find_shadow, fit_disc
+from credo.collect.watch import Watch, diffracted
+from credo.model.errors import CannotDo, CredoError
+
+if TYPE_CHECKING:
+    from credo.collect.serial_red import SerialRED
+
+__all__ = ["Predictive", "PredictiveTracker"]
+
+#: Standard deviation of a prediction, in beam radii, that asks for a view; frames between two views at least.
+_UNSURE, _APART = 0.3, 12
+#: Share of frames that views may take, and views that are free at the beginning.
+_SHARE, _FREE = 0.036, 3
+#: Standard deviation of the eucentric height at which it is measured [µm], tilt for that [deg].
+_HEIGHT_UM, _HEIGHT_DEG = 1.2, 12.0
+#: Least error of a view [µm]; part of a pattern's displacement that is taken back at each frame.
+_VIEW_UM, _GAIN = 0.04, 0.15
+#: Place of a crystal before it was seen in the beam [µm]; distance at which two finds are one [µm].
+_ARRIVAL_UM, _SAME_UM = 0.4, 1.0
+#: Crystals that are taken: radius of equal area [µm], contrast.
+_RADIUS_UM, _CONTRAST = (0.1, 0.9), 0.08
+
+
+class PredictiveTracker:
+    """The beam goes where the stage model says that the crystal is; views correct the model."""
+
+    method = "predicted from the learned stage, corrected in defocused views"
+
+    def __init__(self, bench: Bench, model: StageModel, crystal: int, radius_um: float, start: np.ndarray) -> None:
+        self.bench, self.model, self.crystal, self.radius = bench, model, crystal, radius_um
+        self.looks = self.missed = self.frames = 0
+        self._start, self._since, self._free = start, 0, _FREE
+        self._worst = 0.0
+
+    def begin(self, rig: Rig, sweep: Sweep, pose: Pose) -> Steps[None]:
+        self._sweep, self._pose = sweep, pose
+        self._steering = Steering(self.bench, sweep.exposure)
+        yield from self._steering.aim(self._start)
+        self.model.learn(self._where(pose.a, pose.time, -sweep.direction), self._start, _ARRIVAL_UM)
+        view = yield from self._steering.look()
+        yield from self._seen(view, -sweep.direction)
+
+    def _where(self, tilt: float, time: float, way: float) -> Where:
+        p = self._pose
+        return Where(self.crystal, 2 * self.crystal + (way == self._sweep.direction), p.x, p.y, p.z, tilt, way, time)
+
+    def frame(self, shot: Shot) -> Steps[str]:
+        s = self._sweep
+        self.frames += 1
+        self._since += 1
+        place = beam_centre(shot.image, self.bench.valid)
+        self._steering.trim(_GAIN * np.clip(self.bench.centre - place, -3, 3))
+        ahead = shot.after.a + 0.5 * s.direction * s.speed * s.exposure
+        mean, sd = self.model.predict(self._where(ahead, shot.after.time, s.direction))
+        self._worst = max(self._worst, float(sd.max()))
+        allowed = self._free + _SHARE * self.frames
+        apart = 2 if self.frames < 12 or self.missed else _APART
+        try:
+            if sd.max() > _UNSURE * self.bench.optics.beam_um and self._since >= apart and self.looks < allowed:
+                self._since = 0
+                yield from self._steering.aim(mean)
+                view = yield from self._steering.look()
+                self.looks += 1
+                reason = yield from self._seen(view, s.direction)
+                if reason:
+                    return reason
+                mean, _ = self.model.predict(
+                    self._where(ahead + s.direction * s.speed * s.exposure, view.after.time, s.direction)
+                )
+            yield from self._steering.aim(mean)
+        except CannotDo as error:
+            return error.reason
+        return ""
+
+    def _seen(self, view: Shot, way: float) -> Steps[str]:
+        """Learn from a defocused view; a crystal that is not in it is looked for around where it should be."""
+        tilt = 0.5 * (view.before.a + view.after.a)
+        where = self._where(tilt, view.after.time, way)
+        mean, sd = self.model.predict(where)
+        image, at = view.image, self._steering.place
+        try:
+            disc = fit_disc(np.where(self.bench.valid, image, np.median(image)))
+        except CannotDo as error:
+            yield Note("view", {"reason": error.reason})
+            self.missed += 1
+            return "" if self.missed < 3 else "no beam in the defocused view"
+        scale = float(np.sqrt(abs(np.linalg.det(self.bench.shadow))))
+        off = self.bench.shadow @ (mean - at)
+        sigma = scale * float(np.clip(np.hypot(*sd) / np.sqrt(2), 0.1, 0.6))
+        found = find_shadow(
+            image, disc, Expected((float(off[0]), float(off[1])), sigma, self.radius * scale), valid=self.bench.valid
+        )
+        good = found.seen and found.confidence > 0.8
+        facts = {"tilt": tilt, "seen": good, "expected_um": (mean - at).tolist(), "sd_um": sd.tolist()}
+        if not good:
+            self.missed += 1
+            yield Note("view", facts)
+            return "" if self.missed < 4 else "the crystal is not in the beam"
+        self.missed = 0
+        here = at + np.linalg.solve(self.bench.shadow, np.array(found.offset))
+        self.model.learn(where, here, max(found.error / scale, _VIEW_UM))
+        yield Note("view", {**facts, "found_um": (here - at).tolist(), "error_um": found.error / scale})
+        return ""
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"looks": self.looks, "worst_sd_um": self._worst}
+
+
+class Predictive:
+    """Field after field at the tilt where the last rotation ended; each rotation goes the whole way back."""
+
+    def __init__(self, plan: SerialRED, rig: Rig, bench: Bench) -> None:
+        self.plan, self.rig, self.bench = plan, rig, bench
+        self.model = StageModel(bench.lift)
+        self.taken, self._number = 0, 0
+        self._film = 0.0
+        self._done: list[np.ndarray] = []
+
+    def collect(self, middle: tuple[float, float]) -> Steps[int]:
+        places = raster(middle, self.plan.radius_um, view_um(self.rig, self.bench))
+        places = places[np.argsort(np.hypot(*(places - np.array(middle)).T), kind="stable")]
+        for number, (x, y) in enumerate(places):
+            yield Pause()
+            earlier = yield Once(f"field {number}")
+            if earlier is None and self.taken < self.plan.max_crystals:
+                try:
+                    yield from self._field(float(x), float(y))
+                except CannotDo as error:
+                    yield Note("field", {"place_um": [float(x), float(y)], "reason": error.reason})
+                    yield Read()  # an instrument that is in alarm says so here
+                yield Done(f"field {number}", {"data sets": self.taken})
+            elif earlier is not None:
+                self.taken = int(earlier["data sets"])
+        return self.taken
+
+    def _field(self, x: float, y: float) -> Steps[None]:
+        pose = yield Read()
+        z, sd = self.model.height(x, y)
+        high = abs(z - pose.z) > 0.3
+        yield from to_search(self.plan.optics, self.bench.wide, self.bench.neutral)
+        yield from go(Move(x=x, y=y, z=z if high and sd < 5 else None))
+        if sd > _HEIGHT_UM:
+            yield from self._measure_height(x, y)
+            z, sd = self.model.height(x, y)
+            yield from go(Move(z=z))
+        low, up = self.plan.range_deg
+        ends = (low, up) if abs(pose.a - low) < abs(pose.a - up) else (up, low)
+        if abs(pose.a - ends[0]) > 5:
+            yield from go(Move(a=ends[0] - np.sign(ends[1] - ends[0])))
+        found, pose = yield from self._find()
+        yield Note("field", {"place_um": [x, y], "crystals": len(found)})
+        for crystal, place in found:
+            if self.taken < self.plan.max_crystals:
+                reason = yield from self._crystal(crystal, place)
+                if reason:
+                    yield Note("rejected", {"place_um": place.tolist(), "reason": reason})
+
+    def _measure_height(self, x: float, y: float) -> Steps[None]:
+        """The whole image's shift over a tilt towards zero, as a view of one more crystal at two tilts."""
+        here = yield Read()
+        other = here.a - np.sign(here.a or 1.0) * _HEIGHT_DEG
+        self._number += 1
+        shots = []
+        for a in (here.a, other, here.a):
+            yield from go(Move(a=float(a)))
+            shot = yield Look(5 * self.plan.optics.search_exposure)
+            shots.append(shot)
+        ratio = np.cos(np.radians(shots[1].after.a)) / np.cos(np.radians(shots[0].after.a))
+        as_seen = foreshortened(shots[0].image, self.bench.image, self.bench.beam_px, float(ratio))
+        shift, height = shift_between(as_seen, shots[1].image, self.bench.valid, 250)
+        if height < 6:
+            return
+        moved = np.linalg.solve(self.bench.image, shift)
+        for shot, place in ((shots[0], np.zeros(2)), (shots[1], moved)):
+            p = shot.after
+            way = np.sign(other - here.a)
+            self.model.learn(Where(-self._number, -self._number, x, y, p.z, p.a, way, p.time), place, 0.08)
+
+    def _find(self) -> Steps[tuple[list[tuple[Crystal, np.ndarray]], Pose]]:
+        """Crystals of the present view that are worth a rotation, with the stage position of each."""
+        shot = yield Look(self.plan.optics.search_exposure)
+        image, pose = shot.image, shot.after
+        level = float(np.median(image))
+        self._film = max(self._film, level)
+        if level < 0.25 * self._film:
+            return [], pose
+        found = find_crystals(np.where(self.bench.valid, image, level), self.bench.pixel_um, gap_um=self.plan.gap_um)
+        cosine = float(np.cos(np.radians(pose.a)))
+        taken = []
+        for c in found:
+            place = np.array([pose.x, pose.y]) + self.bench.grid(np.array([c.x, c.y])) / np.array([1.0, cosine])
+            if any(np.hypot(*(place - p)) < _SAME_UM / cosine for p in self._done):
+                continue
+            radius = float(np.sqrt(c.area_um2 / np.pi))
+            reason = "not isolated" if not c.isolated else "too faint" if c.contrast < _CONTRAST else ""
+            reason = reason or ("" if _RADIUS_UM[0] < radius < _RADIUS_UM[1] else f"radius {radius:.2f} µm")
+            self._done.append(place)
+            if reason:
+                yield Note("rejected", {"place_um": place.tolist(), "reason": reason})
+            else:
+                taken.append((c, place))
+        return taken, pose
+
+    def _crystal(self, crystal: Crystal, place: np.ndarray) -> Steps[str]:
+        """To the beam, seen there once, rotated; returns why there is no data set, or ""."""
+        yield from to_search(self.plan.optics, self.bench.wide, self.bench.neutral)
+        pose = yield from go(Move(x=float(place[0]), y=float(place[1])))
+        shot = yield Look(self.plan.optics.search_exposure)
+        image = np.where(self.bench.valid, shot.image, np.median(shot.image))
+        again = find_crystals(image, self.bench.pixel_um)
+        offs = [self.bench.grid(np.array([c.x, c.y])) for c in again]
+        gaps = [float(np.hypot(*o)) for o in offs]
+        if not gaps or min(gaps) > 1.5:
+            return "not found again after the move"
+        best = int(np.argmin(gaps))
+        low, up = self.plan.range_deg
+        first, last = (low, up) if pose.a < 0.5 * (low + up) else (up, low)
+        lead = 1.0 if last > first else -1.0
+        start = pose.a + lead
+        self._number += 1
+        radius = float(np.sqrt(again[best].area_um2 / np.pi))
+        tracker = PredictiveTracker(self.bench, self.model, self._number, radius, offs[best])
+        yield from to_pattern(self.plan.optics, self.bench.narrow, self.bench.focus)
+        self.taken += 1
+        about: dict[str, Any] = {
+            "camera_length_mm": self.plan.optics.camera_length, "sample": self.plan.sample, "strategy": "default",
+            "place_um": [pose.x, pose.y], "target_um": place.tolist(), "radius_um": radius,
+        }  # fmt: skip
+        sweep = Sweep(start, last, self.plan.speed_deg_s, self.plan.exposure_s, lead=abs(lead))
+        yield from rotate(self.rig, sweep, f"{self.taken:04d}", about, tracker, Watch(lost=-1.0))
+        return ""
