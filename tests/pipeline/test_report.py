@@ -218,7 +218,7 @@ def test_nothing_foreign_is_overwritten_and_nothing_is_told_of_nothing(project: 
         report(project)
     assert report(project, tmp_path / "x.html")["page"] == str(tmp_path / "x.html")
     # a command's own page stays
-    write_json(project / "report.json", {"command": "merge", "ok": True, "phases": []})
+    write_json(project / "report.json", {"command": "merge", "ok": True, "phases": [], "files": ["report.html"]})
     assert report(project)["page"] == str(project / "session.html")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CannotDo, match="no results"):
@@ -238,11 +238,14 @@ def test_a_collection_that_was_not_processed_has_tracks_places_and_its_atlas(tmp
     image[:50] = np.random.default_rng(0).normal(1, 0.1, (50, 60))
     tifffile.imwrite(tmp_path / "grid" / "atlas.tiff", image)
     write_json(tmp_path / "grid" / "atlas.json", {"pixel_um": 2.0, "corner_um": [60.0, -30.0], "shape": [90, 60]})
+    passed = [{"reason": "too near another"}, {"reason": "thick & dark"}, {"reason": "thick & dark"}]
+    write_json(tmp_path / "report.json", {"command": "collect", "ok": True, "rejected": passed})
     told = report(tmp_path)
     assert told["datasets"] == 3 and all("the crystal was lost" in r["reason"] for r in told["rejected"])
     page = (tmp_path / "report.html").read_text()
     assert '<section id="tracks"' in page and 'href="data:image/png;base64,' in page
     assert "c1%2C25.000%2C-10.000" in page and "c2%2C%2C140.000%2C30.000" in page
+    assert "thick &amp; dark%" not in page and "thick%20%26%20dark%2C2%0D%0Atoo%20near%20another%2C1" in page
     # an atlas that is damaged is left out
     (tmp_path / "grid" / "atlas.tiff").write_bytes(b"no image")
     report(tmp_path)

@@ -30,7 +30,7 @@ def report(folder: Path, out: Path | None = None) -> dict[str, Any]:
             f"{folder}: no results of credo in it or below it", "give a folder of `credo batch`, or one above results"
         )
     told = read_report(folder)
-    project = told.get("command") in (None, "batch")
+    project = told.get("command") == "batch" or "report.html" not in told.get("files", ())
     path = Path(out) if out is not None else folder / ("report.html" if project else "session.html")
     if path.exists() and b"<footer>credo" not in path.read_bytes()[-(10**6) :]:
         raise UnreadableInput(f"{path}: is there already, and no page of credo", "give another --out")

@@ -78,7 +78,8 @@ class SessionPhase:
 @dataclass(frozen=True)
 class Session:
     """``batch``: the report of the command that made the folder, if one did; ``rejected``: (data set, reason);
-    ``sorting``: what sorting into phases found, where it was kept; ``grid``: the folder of the atlas, if there is one.
+    ``sorting``: what sorting into phases found, where it was kept; ``grid``: the folder of the atlas, if there is one;
+    ``passed``: why crystals were passed over while collecting, and how many.
     """
 
     folder: Path
@@ -88,6 +89,7 @@ class Session:
     batch: Report = field(default_factory=dict)
     sorting: Report = field(default_factory=dict)
     grid: Path | None = None
+    passed: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_session(folder: Path, batch: Report | None = None) -> Session:
@@ -104,7 +106,7 @@ def read_session(folder: Path, batch: Report | None = None) -> Session:
     known = {name for name, _ in rejected}
     rejected += [(n, r) for n, r in _said(phases, batch) if n not in known]
     return Session(folder, tuple(crystals), tuple(phases), (*rejected, *left), batch, _json(folder / "sorting.json"),
-                   _grid(folder, crystals))  # fmt: skip
+                   _grid(folder, crystals), _passed(folder, crystals))  # fmt: skip
 
 
 def _reports(folder: Path, levels: int) -> Iterator[tuple[Path, Report]]:
@@ -269,11 +271,26 @@ def _collected(root: Path, known: Sequence[Path]) -> list[SessionCrystal]:
     return out
 
 
-def _grid(root: Path, crystals: Sequence[SessionCrystal]) -> Path | None:
-    """The folder grid/ of this session, or of the one that the data were collected in."""
+def _sessions(root: Path, crystals: Sequence[SessionCrystal]) -> list[Path]:
+    """This folder, and those that the data were collected in."""
     above = [c.log_path.parents[2] for c in crystals if c.log_path and len(c.log_path.parents) > 2]
-    places = dict.fromkeys([root, *above])
+    return list(dict.fromkeys([root.resolve(), *above]))
+
+
+def _grid(root: Path, crystals: Sequence[SessionCrystal]) -> Path | None:
+    places = _sessions(root, crystals)
     return next((p / "grid" for p in places if (p / "grid" / "atlas.json").is_file()), None)
+
+
+def _passed(root: Path, crystals: Sequence[SessionCrystal]) -> dict[str, int]:
+    """Reasons of the crystals that ``credo collect`` rejected, the commonest first."""
+    count: dict[str, int] = {}
+    for place in _sessions(root, crystals):
+        report = read_report(place)
+        for one in report.get("rejected") or () if report.get("command") == "collect" else ():
+            reason = str(one.get("reason") or "no reason") if isinstance(one, dict) else str(one)
+            count[reason] = count.get(reason, 0) + 1
+    return dict(sorted(count.items(), key=lambda item: -item[1]))
 
 
 def _collect_json(folder: Path, report: Report) -> Path | None:

@@ -181,6 +181,8 @@ def _turn(c: SessionCrystal) -> str:
 
 def _rejected(s: Session) -> str:
     body = table("left-out", "Data sets in no merge, and why", ("Data set", "Reason"), s.rejected)
+    passed = [(reason, str(n)) for reason, n in s.passed.items()]
+    body += table("passed-over", "Crystals passed over while collecting", ("Reason", "Crystals"), passed)
     return section("rejected", "Left out", body.replace("<table>", '<table class="plain">'))
 
 
