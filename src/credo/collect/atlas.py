@@ -20,7 +20,7 @@ from credo.model.errors import CannotDo, CredoError
 __all__ = ["Atlas"]
 
 #: Part of the lit field by which the stage is moved to find how the image follows; height of a peak that counts.
-_NUDGE, _PEAK = 0.2, 6.0
+_NUDGE, _PEAK = 0.35, 6.0
 _SET_UP, _MOVE = 20.0, 3.0
 
 
@@ -77,7 +77,7 @@ class Atlas(Plan):
         return count
 
     def _follow(self, rig: Rig, x: float, y: float) -> Steps[tuple[np.ndarray, float]]:
-        """K [px/µm] by two small moves, and the radius of the lit field [px]."""
+        """K [px/µm] by four moves, since one creeps by some tenths of a µm; and the radius of the lit field [px]."""
         first = yield Look(self.exposure_s)
         half = 0.5 * min(first.image.shape)
         mask = lit(first.image)
@@ -90,7 +90,7 @@ class Atlas(Plan):
         um = _NUDGE * radius * rig.nm_per_pixel(self.mode, self.magnification).value / 1e3
         valid = mask & seams(first.image.shape)
         moves, shifts = [], []
-        for dx, dy in ((um, 0.0), (0.0, um)):
+        for dx, dy in ((um, 0.0), (0.0, um), (-um, 0.0), (0.0, -um)):
             yield Move(x=x + dx, y=y + dy, from_below=("x", "y"))
             shot = yield Look(self.exposure_s)
             shift, height = shift_between(first.image, shot.image, valid, 1.5 * _NUDGE * radius)
@@ -98,7 +98,9 @@ class Atlas(Plan):
                 raise CannotDo("the image shows too little to follow the stage", "expose longer, or begin elsewhere")
             moves.append([shot.before.x - first.before.x, shot.before.y - first.before.y])
             shifts.append(-shift)
-        return np.linalg.solve(np.array(moves), np.array(shifts)).T, radius
+        # the first image's own creep is the same in all of them
+        a, b = np.array(moves), np.array(shifts)
+        return np.linalg.lstsq(a - a.mean(axis=0), b - b.mean(axis=0), rcond=None)[0].T, radius
 
     def finish(self, session: Path) -> dict[str, Any]:
         """The tiles of this run and of those before a crash, stitched."""

@@ -51,7 +51,7 @@ class Engine:
     ) -> None:
         self.ctrl, self.listeners, self.done = ctrl, tuple(listeners), dict(done or {})
         self._stream: tuple[tuple[float, int], Iterator[Frame]] | None = None
-        self._streams = 0
+        self._streams, self._ahead = 0, 0.0
         self._go, self._stopped, self._unheard = threading.Event(), "", False
         self._go.set()
 
@@ -61,6 +61,7 @@ class Engine:
         A run that fails or is stopped also stops the stage and puts the optics and the rotation speed back.
         """
         before = (self.ctrl.link.call("snapshot"), self.ctrl.stage.get_rotation_speed())
+        self._ahead = self._clocks_apart()
         reason = "done"
         try:
             self._tell("begin run")
@@ -81,7 +82,7 @@ class Engine:
                 self.ctrl.put_back(*before)
         for listener in self.listeners:
             with suppress(CredoError):
-                listener(Event(self.ctrl.link.clock.time(), "end run", {"reason": reason}))
+                listener(Event(self._time(), "end run", {"reason": reason}))
 
     def pause(self) -> None:
         """At the next ``Pause`` of the plan."""
@@ -123,9 +124,25 @@ class Engine:
 
     # --- the steps ---------------------------------------------------------------------------------------------------
 
+    def _clocks_apart(self) -> float:
+        """By how much the instrument's clock, which stamps frames, is ahead of ours; the quickest of three calls."""
+        clock, best = self.ctrl.link.clock, (float("inf"), 0.0)
+        for _ in range(3):
+            asked = clock.time()
+            there = float(self.ctrl.status["time"])
+            took = clock.time() - asked
+            best = min(best, (took, there - asked - 0.5 * took))
+        return best[1]
+
+    def _time(self) -> float:
+        """Unix time by the instrument's clock [s]."""
+        return self.ctrl.link.clock.time() + self._ahead
+
     def _pose(self) -> Pose:
+        """The stage's read-out, at the middle of the call that asked for it."""
+        asked = self._time()
         x, y, z, a, b = self.ctrl.stage.get()
-        return Pose(x / 1e3, y / 1e3, z / 1e3, a, b, self.ctrl.link.clock.time())
+        return Pose(x / 1e3, y / 1e3, z / 1e3, a, b, 0.5 * (asked + self._time()))
 
     def _move(self, step: do.Move) -> Pose:
         um = {n: 1e3 * v for n in "xyz" if (v := getattr(step, n)) is not None}
@@ -213,7 +230,7 @@ class Engine:
             self._tell("proceed")
 
     def _tell(self, kind: str, shot: Shot | None = None, /, **facts: Any) -> None:
-        event = Event(self.ctrl.link.clock.time(), kind, facts, shot)
+        event = Event(self._time(), kind, facts, shot)
         try:
             for listener in self.listeners:
                 listener(event)

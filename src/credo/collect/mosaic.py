@@ -1,7 +1,8 @@
 """One map of the grid from overlapping low-magnification images, placed by the stage and by what they have in common.
 
 Stage and image are tied by a matrix K [px per µm]: a point g of the grid is at c + K (g − s) in an image whose middle
-is c when the stage stands at s. Neighbours show the same film, so K follows from their shifts by least squares.
+is c when the stage stands at s. Neighbours show the same film: from their shifts follow, by least squares, K and where
+each tile really was.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from credo.model.errors import CannotDo
 
 __all__ = ["Mosaic", "lit", "stitch", "write_mosaic"]
 
-#: Height of a correlation peak that counts [standard deviations]; smallest overlap that is compared and farthest that
-#: neighbours are looked for from where K puts them [px].
-_PEAK, _OVERLAP, _REACH = 6.0, 40, 12.0
+#: Height of a correlation peak that counts [standard deviations]; smallest overlap that is compared [px, pixels], and
+#: farthest that neighbours are looked for from where K puts them [px].
+_PEAK, _OVERLAP, _SHARED, _REACH = 6.0, 40, 5000, 20.0
+#: Weight of a tile's read-out against a pair's shift.
+_HELD = 0.05
 #: Pixels of the map at most along an edge.
 _LARGEST = 6000
 
@@ -32,8 +35,8 @@ _LARGEST = 6000
 @dataclass(frozen=True)
 class Mosaic:
     """``image`` (ny, nx), rows along stage y, columns along stage x, NaN where nothing was seen; ``pixel_um``;
-    ``corner`` (x, y) [µm] of the first pixel's outer corner; ``matrix`` K (2, 2) [px/µm]; ``residual_px``: rms of the
-    shifts of neighbours that K does not explain, over ``pairs`` of them (NaN for none)."""
+    ``corner`` (x, y) [µm] of the first pixel's outer corner; ``matrix`` K (2, 2) [px/µm]; ``residual_px``: rms by
+    which the shifts of ``pairs`` of neighbours contradict each other (NaN for no pair)."""
 
     image: np.ndarray
     pixel_um: float
@@ -59,10 +62,11 @@ def stitch(images: np.ndarray, stage_um: np.ndarray, first: np.ndarray) -> Mosai
     """``images`` (n, ny, nx) at stage positions ``stage_um`` (n, 2); ``first``: K to begin with, to about 5 %."""
     if not len(images):
         raise CannotDo("no images to stitch", "see why the atlas ended")
-    flat = [_flat(image) for image in images]
-    matrix, residual, pairs = _matrix(flat, np.asarray(stage_um, dtype=float), np.asarray(first, dtype=float))
-    image, pixel, corner = _drawn(flat, stage_um, matrix)
-    return Mosaic(image, pixel, corner, matrix, residual, pairs)
+    flat, stage = [_flat(image) for image in images], np.asarray(stage_um, dtype=float)
+    matrix, pairs = _matrix(flat, stage, np.asarray(first, dtype=float))
+    places, residual = _places(stage, matrix, pairs)
+    image, pixel, corner = _drawn(flat, places, matrix)
+    return Mosaic(image, pixel, corner, matrix, residual, len(pairs))
 
 
 def _flat(image: np.ndarray) -> np.ndarray:
@@ -75,27 +79,45 @@ def _flat(image: np.ndarray) -> np.ndarray:
     return np.where(mask, data / max(top, 1e-6), np.nan).astype(np.float32)
 
 
-def _matrix(flat: list[np.ndarray], stage: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float, int]:
-    """K by least squares over neighbours; twice, since a better K gives better overlaps."""
-    matrix = first
+Pairs = list[tuple[int, int, np.ndarray]]
+
+
+def _matrix(flat: list[np.ndarray], stage: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, Pairs]:
+    """K by least squares over neighbours, and (i, j, K (s_i − s_j) as seen) of each pair that agrees with it; twice,
+    since a better K gives better overlaps."""
+    matrix, kept = first, []
     for _ in range(2):
-        rows, shifts = [], []
+        pairs: Pairs = []
         for i in range(len(flat)):
             for j in range(i):
-                expected = matrix @ (stage[i] - stage[j])
-                moved = _common(flat[j], flat[i], -expected)
+                moved = _common(flat[j], flat[i], -matrix @ (stage[i] - stage[j]))
                 if moved is not None:
-                    rows.append(stage[i] - stage[j])
-                    shifts.append(-moved)
-        if len(rows) < 2 or np.linalg.matrix_rank(np.array(rows), tol=1.0) < 2:
-            return matrix, float("nan"), len(rows)
-        a, b = np.array(rows), np.array(shifts)
-        good = np.ones(len(a), dtype=bool)
+                    pairs.append((i, j, -moved))
+        rows = np.array([stage[i] - stage[j] for i, j, _ in pairs])
+        if len(pairs) < 2 or np.linalg.matrix_rank(rows, tol=1.0) < 2:
+            return matrix, pairs
+        seen, good = np.array([d for _, _, d in pairs]), np.ones(len(pairs), dtype=bool)
         for _ in range(3):
-            matrix = np.linalg.lstsq(a[good], b[good], rcond=None)[0].T
-            off = np.linalg.norm(b - a @ matrix.T, axis=1)
+            matrix = np.linalg.lstsq(rows[good], seen[good], rcond=None)[0].T
+            off = np.linalg.norm(seen - rows @ matrix.T, axis=1)
             good = off < max(4 * 1.4826 * float(np.median(off)), 1.0)
-    return matrix, float(np.sqrt(np.mean(off[good] ** 2))), int(good.sum())
+        kept = [pair for pair, fine in zip(pairs, good, strict=True) if fine]
+    return matrix, kept
+
+
+def _places(stage: np.ndarray, matrix: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, float]:
+    """Stage positions (n, 2) that the pairs want, since a stage creeps and errs after each move by tenths of a µm, and
+    the rms [px] by which pairs then contradict each other; the read-outs hold what no pair ties, weakly."""
+    if not pairs:
+        return stage, float("nan")
+    n, m = len(stage), len(pairs)
+    a, b = np.zeros((m + n, n)), np.zeros((m + n, 2))
+    for k, (i, j, seen) in enumerate(pairs):
+        a[k, i], a[k, j], b[k] = 1.0, -1.0, np.linalg.solve(matrix, seen)
+    a[m:], b[m:] = _HELD * np.eye(n), _HELD * stage
+    places = np.linalg.lstsq(a, b, rcond=None)[0]
+    off = (b[:m] - a[:m] @ places) @ matrix.T
+    return places, float(np.sqrt(np.mean(np.sum(off**2, axis=1))))
 
 
 def _common(a: np.ndarray, b: np.ndarray, expected: np.ndarray) -> np.ndarray | None:
@@ -107,7 +129,7 @@ def _common(a: np.ndarray, b: np.ndarray, expected: np.ndarray) -> np.ndarray | 
         return None
     one, other = a[y0:y1, x0:x1], b[y0 + dy : y1 + dy, x0 + dx : x1 + dx]
     both = np.isfinite(one) & np.isfinite(other)
-    if both.mean() < 0.3:
+    if both.sum() < _SHARED or both.mean() < 0.1:
         return None
     level = float(np.median(one[both]))
     one, other = np.where(both, one, level), np.where(both, other, level)
