@@ -18,7 +18,7 @@ from credo.physics.rotation_series import SeriesSettings
 from credo.physics.truth import Truth, read_truth
 from credo.pipeline.compare import compare
 from credo.pipeline.process import ProcessSettings
-from credo.pipeline.process_outside import _renumbered, _Whole, process_outside
+from credo.pipeline.process_outside import _renumbered, _Whole, _write_frames, process_outside
 from credo.pipeline.simulate import simulate_frames
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="scripts are no programs on Windows")
@@ -53,6 +53,27 @@ def test_numbers_without_the_blanks():
     assert found.scan.numbers.tolist() == [7, 8, 10] and found.scan.start_deg.tolist() == [0.0, 1.0, 3.0]
     # what crossed the blank, or lay in it, is gone
     assert r["h"].tolist() == [1, 3] and r["frame"].tolist() == [1.0, 2.5] and s["frame"].tolist() == [0.5, 2.5]
+
+
+def test_a_stage_that_turned_backwards_is_told_forwards_and_back_again(tmp_path):
+    from credo.model import ArrayFrames, Beam, Cell, Crystal, Detector, Experiment, Goniometer
+    from credo.physics.ewald import predict
+
+    crystal = Crystal(Cell(7.0, 8.0, 9.0, 90, 95, 90), np.eye(3))
+    e = Experiment(
+        Beam(0.025), Detector((16, 16), 0.1, (8, 8)), Goniometer.in_plane(30), Scan.regular(6, 12.0, -2.0, first=3),
+        (crystal,),
+    )  # fmt: skip
+    whole = _write_frames(tmp_path / "frames", e, ArrayFrames(np.zeros((6, 16, 16), np.uint16)))
+    assert whole.back and whole.experiment.scan.start_deg.tolist() == [-12.0, -10.0, -8.0, -6.0, -4.0, -2.0]
+    # the same crystal gives the same spots on the same frames
+    ours, theirs = predict(e, crystal, 1.2), predict(whole.experiment.replace(crystals=(crystal,)), crystal, 1.2)
+    assert len(ours) == len(theirs) > 10
+    found, _, back = _renumbered(whole, whole.experiment, Reflections(frame=[]), theirs)
+    assert found.scan == e.scan and np.allclose(found.goniometer.axis, e.goniometer.axis)
+    order = lambda r: np.lexsort((r["phi"], *r.hkl.T))  # noqa: E731
+    for name in ("x", "y", "phi", "frame"):
+        assert np.allclose(ours[name][order(ours)], back[name][order(back)]), name
 
 
 # ---------------------------------------------------------------- XDS

@@ -22,7 +22,7 @@ from credo.io.open import GeometryOverrides, Opened, in_memory, open_experiment
 from credo.io.text import read_text, write_text
 from credo.io.xds_hkl import read_xds_ascii
 from credo.io.xds_inp import write_xds_inp
-from credo.model import CannotDo, Experiment, Frames, Reflections, Report, Scan, UnreadableInput
+from credo.model import CannotDo, Experiment, Frames, Goniometer, Reflections, Report, Scan, UnreadableInput
 from credo.pipeline.collection import measured
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.process import Processed, ProcessSettings, known_group, laue_and_scale, summary, write_result
@@ -121,11 +121,13 @@ def _start(opened: Opened, say: Progress) -> tuple[Experiment, bool]:
 @dataclass(frozen=True)
 class _Whole:
     """The frames on disk, numbered from 1 without gaps: ``experiment`` of these, ``numbers`` (n,) that they had, and
-    ``there`` (n,): which are not blanks that fill a gap."""
+    ``there`` (n,): which are not blanks that fill a gap; ``back``: the stage turned backwards, so that axis and angles
+    have the opposite sign here, R(m, φ) = R(−m, −φ), since both programs want angles that increase."""
 
     experiment: Experiment
     numbers: np.ndarray
     there: np.ndarray
+    back: bool = False
 
 
 def _write_frames(folder: Path, e: Experiment, frames: Frames) -> _Whole:
@@ -136,14 +138,16 @@ def _write_frames(folder: Path, e: Experiment, frames: Frames) -> _Whole:
     row = np.full(len(numbers), -1)
     row[scan.numbers - numbers[0]] = np.arange(len(scan))
     span = float(scan.end_deg[-1] - scan.start_deg[0])
-    regular = Scan.regular(len(numbers), float(scan.start_deg[0]), span / len(numbers))
+    sign = -1.0 if span < 0 else 1.0
+    e = e.replace(goniometer=Goniometer(sign * e.goniometer.axis))
+    regular = Scan.regular(len(numbers), sign * float(scan.start_deg[0]), abs(span) / len(numbers))
     if scan.exposure_s is not None:
         regular = regular.replace(exposure_s=np.full(len(numbers), float(np.median(scan.exposure_s))))
     whole = e.replace(scan=regular, crystals=())
     blank = np.zeros(frames.shape[1:], dtype=frames.dtype)
     for i, k in enumerate(row):
         smv.write(folder / f"{i + 1:05d}.img", frames[int(k)] if k >= 0 else blank, whole, i)
-    return _Whole(whole, numbers, row >= 0)
+    return _Whole(whole, numbers, row >= 0, span < 0)
 
 
 # ---------------------------------------------------------------- DIALS
@@ -243,12 +247,23 @@ def _renumbered(
     if "first" in table:
         first, last = (np.clip(np.asarray(table[n]).astype(int), 0, len(whole.there) - 1) for n in ("first", "last"))
         table = table.select(blank[last + 1] == blank[first])
-    row = np.cumsum(whole.there) - 1
-    moved = [
-        t.with_columns(frame=np.interp(t["frame"], np.arange(len(row)) + 0.5, row + 0.5)) if "frame" in t else t
-        for t in (spots, table)
-    ]
-    return e.replace(scan=scan), moved[0], moved[1]
+    edges = np.concatenate([[0], np.cumsum(whole.there)])
+    spots, table = (
+        r.with_columns(frame=np.interp(r["frame"], np.arange(len(edges)), edges)) if "frame" in r else r
+        for r in (spots, table)
+    )
+    e = e.replace(scan=scan)
+    return (_backwards(e), _turned_back(spots), _turned_back(table)) if whole.back else (e, spots, table)
+
+
+def _backwards(e: Experiment) -> Experiment:
+    """About the opposite axis."""
+    scan = e.scan.replace(start_deg=-e.scan.start_deg, width_deg=-e.scan.width_deg)
+    return e.replace(goniometer=Goniometer(-e.goniometer.axis), scan=scan)
+
+
+def _turned_back(table: Reflections) -> Reflections:
+    return table.with_columns(**{n: -np.asarray(table[n]) for n in ("phi", "phi_calc") if n in table})
 
 
 # ---------------------------------------------------------------- XDS
