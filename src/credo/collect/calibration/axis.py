@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from credo.collect import steps as do
 from credo.collect.calibration.linear import fit_response
 from credo.collect.calibration.result import number_of, result_note
+from credo.collect.calibration.stage import view_nm
 from credo.collect.calibration.views import View, enter, kept, place_in, told
 from credo.collect.rig import Rig
 from credo.collect.steps import Pose, Steps
@@ -32,7 +33,9 @@ class AxisSettings(BaseModel):
     mode: str = Field(default="mag1", description="an imaging mode")
     magnification: float = Field(default=2500.0, gt=0, description="its magnification")
     tilt_deg: float = Field(default=30.0, gt=1, le=60, description="tilt to both sides [deg]")
-    height_um: float = Field(default=8.0, gt=0, le=20, description="heights to both sides [µm]")
+    height_um: float | None = Field(
+        default=None, gt=0, le=20, description="heights to both sides [µm]; a sixth of the frame's shift if absent"
+    )
     heights: int = Field(default=4, ge=3, le=20, description="heights at each tilt")
     settle_s: float = Field(default=1.0, ge=0, description="wait after each move [s]")
     exposure: float | None = Field(default=None, gt=0, description="exposure [s]; found from the first image if absent")
@@ -79,12 +82,14 @@ def _signed(rig: Rig, s: AxisSettings, along: np.ndarray) -> float:
 def _seen(rig: Rig, view: View, s: AxisSettings, home: Pose) -> Steps[tuple[np.ndarray, np.ndarray, list[str]]]:
     """(z sin α [µm], z [µm], which tilt) (n, 3), and places (n, 2) [px] against the first image there."""
     rows, places, failed = [], [], []
-    zs = np.linspace(-s.height_um, s.height_um, s.heights)
+    sixth = min(rig.camera.shape) / 6 * view_nm(rig, view) / 1e3 / np.sin(np.radians(s.tilt_deg))
+    top = s.height_um or float(np.clip(sixth, 1.0, 20.0))
+    zs = np.linspace(-top, top, s.heights)
     for side in (-1.0, 1.0):
         tilt = home.a + side * s.tilt_deg
         yield do.Move(a=tilt, z=home.z, from_below=("a", "z"))
         reference = None  # of each tilt its own: the same place may be out of sight at the other
-        for z in zs if side < 0 else zs[::-1]:  # to and fro: a drift then looks like neither
+        for z in (0.0, *(zs if side < 0 else zs[::-1])):  # to and fro: a drift then looks like neither
             yield do.Move(z=home.z + float(z), from_below=("z",))
             yield do.Wait(s.settle_s)
             shot = yield do.Look(view.exposure or 0.2, "calibrate")

@@ -27,7 +27,5 @@ def descan(rig: Rig, camera_length: float, defocus: float) -> tuple[np.ndarray, 
         raise CannotDo("image shifts 1 and 2 do the same to both patterns", "a larger defocus, or calibrate them again")
     shifts = np.linalg.solve(a, -b)
     esd = np.array([[one.esd or 0.0 for one in row] for row in found])
-    size = np.sqrt(
-        (shifts.reshape(2, 2, 2) ** 2).sum(axis=1).mean(axis=1)
-    )
+    size = np.sqrt((shifts.reshape(2, 2, 2) ** 2).sum(axis=1).mean(axis=1))
     return shifts, np.sqrt(esd[:, 2] ** 2 + (esd[:, :2] ** 2) @ size**2)

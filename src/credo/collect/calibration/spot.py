@@ -35,8 +35,9 @@ def fit_spot(frame: np.ndarray, saturation: float = np.inf) -> Spot:
     alike = cross_of(data.shape)
     alike = np.ones(data.shape, dtype=bool) if alike is None else alike
     good = alike & (data < saturation)
-    peak = ndimage.median_filter(np.asarray(frame), 3).astype(np.float64)
-    found = ndimage.uniform_filter(np.where(peak > 0, data, 0), 5) * 25
+    # a hot pixel is alone: of a spot, even a sharp one, two neighbours have a third of its height
+    third = ndimage.rank_filter(np.asarray(frame), -3, 3).astype(np.float64)
+    found = ndimage.uniform_filter(np.where(data > 4 * third + 50, third, data), 5) * 25
     i, j = np.unravel_index(int(found.argmax()), found.shape)
     cut = (slice(max(i - _HALF, 0), i + _HALF + 1), slice(max(j - _HALF, 0), j + _HALF + 1))
     value, good, alike = data[cut], good[cut], alike[cut]
