@@ -110,7 +110,6 @@ def _reported(output: Output, told: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except CredoError as error:
-        error.reason = output.placed(error.reason)
         output.fail(error.reason, error.remedy, **told, **error.numbers)
         raise
     except KeyboardInterrupt:
