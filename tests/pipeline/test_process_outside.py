@@ -17,8 +17,9 @@ from credo.model import CannotDo, Reflections, Scan
 from credo.physics.rotation_series import SeriesSettings
 from credo.physics.truth import Truth, read_truth
 from credo.pipeline.compare import compare
+from credo.pipeline.numbered_frames import Whole, as_numbered, write_numbered
 from credo.pipeline.process import ProcessSettings
-from credo.pipeline.process_outside import _renumbered, _Whole, _write_frames, process_outside
+from credo.pipeline.process_outside import process_outside
 from credo.pipeline.simulate import simulate_frames
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="scripts are no programs on Windows")
@@ -49,7 +50,7 @@ def test_numbers_without_the_blanks():
     e = Experiment(Beam(0.025), Detector((9, 9), 0.01, (4, 4)), Goniometer.in_plane(0), Scan.regular(4, 0.0, 1.0))
     table = Reflections(first=[0, 1, 3, 2], last=[1, 3, 3, 2], frame=[1.0, 2.5, 3.5, 2.5], h=[1, 2, 3, 4])
     spots = Reflections(frame=[0.5, 3.5])
-    found, s, r = _renumbered(_Whole(e, np.array([7, 8, 9, 10]), there), e, spots, table)
+    found, s, r = as_numbered(Whole(e, np.array([7, 8, 9, 10]), there), e, spots, table)
     assert found.scan.numbers.tolist() == [7, 8, 10] and found.scan.start_deg.tolist() == [0.0, 1.0, 3.0]
     # what crossed the blank, or lay in it, is gone
     assert r["h"].tolist() == [1, 3] and r["frame"].tolist() == [1.0, 2.5] and s["frame"].tolist() == [0.5, 2.5]
@@ -64,12 +65,12 @@ def test_a_stage_that_turned_backwards_is_told_forwards_and_back_again(tmp_path)
         Beam(0.025), Detector((16, 16), 0.1, (8, 8)), Goniometer.in_plane(30), Scan.regular(6, 12.0, -2.0, first=3),
         (crystal,),
     )  # fmt: skip
-    whole = _write_frames(tmp_path / "frames", e, ArrayFrames(np.zeros((6, 16, 16), np.uint16)))
+    whole = write_numbered(tmp_path / "frames", e, ArrayFrames(np.zeros((6, 16, 16), np.uint16)))
     assert whole.back and whole.experiment.scan.start_deg.tolist() == [-12.0, -10.0, -8.0, -6.0, -4.0, -2.0]
     # the same crystal gives the same spots on the same frames
     ours, theirs = predict(e, crystal, 1.2), predict(whole.experiment.replace(crystals=(crystal,)), crystal, 1.2)
     assert len(ours) == len(theirs) > 10
-    found, _, back = _renumbered(whole, whole.experiment, Reflections(frame=[]), theirs)
+    found, _, back = as_numbered(whole, whole.experiment, Reflections(frame=[]), theirs)
     assert found.scan == e.scan and np.allclose(found.goniometer.axis, e.goniometer.axis)
     order = lambda r: np.lexsort((r["phi"], *r.hkl.T))  # noqa: E731
     for name in ("x", "y", "phi", "frame"):

@@ -16,7 +16,7 @@ from credo.pipeline.page.map_section import SCRIPTS
 from credo.pipeline.page.markup import esc, key_values, section, table
 from credo.pipeline.page.numbers import counted, fixed, percent, short, symbol
 from credo.pipeline.page.session_grid import grid_section
-from credo.pipeline.page.session_phase import DRAWN, merging_table, phase_section
+from credo.pipeline.page.session_phase import DRAWN, merging_table, phase_key, phase_section
 from credo.pipeline.page.tracks import range_histogram, tracks
 from credo.pipeline.session import Session, SessionCrystal
 
@@ -34,7 +34,7 @@ def session_page(s: Session) -> str:
         Part("cells", "Cells", _cells(s, sorting)), Part("tree", "Tree", tree_section(sorting) if sorting else ""),
         Part("intensities", "Intensities", intensities_section(sorting) if sorting else ""),
         *(
-            Part(f"phase-{_key(p.name)}", p.title, phase_section(p, s.crystals, s.folder, k < DRAWN))
+            Part(phase_key(p), p.title, phase_section(p, s.crystals, s.folder, k < DRAWN))
             for k, p in enumerate(s.phases)
         ),
         Part("sets", "Data sets", _sets(s, sorting)), Part("rejected", "Left out", _rejected(s)),
@@ -42,10 +42,6 @@ def session_page(s: Session) -> str:
     ]  # fmt: skip
     scripts = (*SCRIPTS, "clustering.js")
     return document(_title(s), _headline(s), parts, str(s.folder.resolve()), _warnings(s), scripts)
-
-
-def _key(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name)
 
 
 def _title(s: Session) -> str:

@@ -17,7 +17,7 @@ from credo.pipeline.page.numbers import counted, fixed, percent, symbol, with_es
 from credo.pipeline.page.structure3d import structure_figure
 from credo.pipeline.session import SessionCrystal, SessionPhase, read_map
 
-__all__ = ["cell_texts", "merging_table", "phase_section"]
+__all__ = ["DRAWN", "merging_table", "phase_key", "phase_section"]
 
 _SIZE = 480, 240
 #: Points of a map that the page holds: coarser than on the page of the refinement.
@@ -34,7 +34,7 @@ def phase_section(phase: SessionPhase, crystals: Sequence[SessionCrystal], root:
         model = structure_figure(phase.structure, f"structure-{phase.name}")
         parts.append(f'<div class="pair">{model}{_map(phase)}</div>')
     parts += [_atoms(phase)]
-    return section(_key(phase), phase.title, *parts, note=_note(phase))
+    return section(phase_key(phase), phase.title, *parts, note=_note(phase))
 
 
 def _pages(phase: SessionPhase, root: Path) -> str:
@@ -47,7 +47,8 @@ def _pages(phase: SessionPhase, root: Path) -> str:
     return f'<p class="note">Pages of their own: {", ".join(links)}</p>' if links else ""
 
 
-def _key(phase: SessionPhase) -> str:
+def phase_key(phase: SessionPhase) -> str:
+    """Of its section."""
     return "phase-" + "".join(c if c.isalnum() else "-" for c in phase.name)
 
 
@@ -56,7 +57,7 @@ def _note(phase: SessionPhase) -> str:
     return esc("; ".join(reasons))
 
 
-def cell_texts(report: Mapping[str, Any]) -> list[str]:
+def _cell_texts(report: Mapping[str, Any]) -> list[str]:
     """a b c α β γ with their uncertainties."""
     values = list(report.get("cell") or [None] * 6)
     esd = list(report.get("cell_esd") or []) or [None] * 6
@@ -71,7 +72,7 @@ def _digits(value: Any, esd: Any, i: int) -> int:
 
 def _facts(phase: SessionPhase) -> str:
     m, s, r = phase.merge, phase.solve, phase.refine
-    cell = cell_texts(m or r or s)
+    cell = _cell_texts(m or r or s)
     units = (" Å",) * 3 + ("°",) * 3
     shown = " ".join(f"<span><i>{n}</i> {esc(v)}{u}</span>" for n, v, u in zip("abcαβγ", cell, units))
     rows = [("Space group", esc(symbol(r.get("space_group") or s.get("space_group") or m.get("space_group") or "–")))]
@@ -149,7 +150,7 @@ def merging_table(phases: Sequence[SessionPhase]) -> str:
         ("Crystals merged", [_count(len(p.merge["members"])) if p.merge.get("members") else "–" for p in merged]),
     ]
     for i, (name, unit) in enumerate((("a", "Å"), ("b", "Å"), ("c", "Å"), ("α", "°"), ("β", "°"), ("γ", "°"))):
-        lines.append((f"{name} [{unit}]", [cell_texts(p.merge or p.refine or p.solve)[i] for p in merged]))
+        lines.append((f"{name} [{unit}]", [_cell_texts(p.merge or p.refine or p.solve)[i] for p in merged]))
     lines += [(name, [make(dict(getattr(p, where)).get(key)) for p in merged]) for name, where, key, make in _LINES]
     rows = [(name, *values) for name, values in lines if any(v != "–" for v in values)]
     body = table("phases", "Phases side by side", ("", *(p.title for p in merged)), rows)
