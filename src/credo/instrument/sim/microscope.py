@@ -71,6 +71,8 @@ class SimulatedMicroscope:
         self.diary: deque[Exposure] = deque(maxlen=_REMEMBERED)
 
     name = "simulated"
+    #: Nothing in it belongs to a thread; frames, which other threads render, take its locks.
+    thread_bound = False
 
     @property
     def clock(self) -> Clock:
