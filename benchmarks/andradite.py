@@ -23,12 +23,14 @@ from credo.physics.structure_factors import structure_factors
 
 WAVELENGTH = 0.02508
 THICKNESS, CUT = 200.0, 0.005
+SCALE, CENTRE = 300.0, (256.0, 250.0)
 
 
 @dataclass(frozen=True)
 class Series:
     """``frame`` (n,), ``hkl`` (n, 3), ``intensity``, ``sigma`` (n,) [counts]; ``zone`` (f, 3): the true direction from
-    the origin to the centre of the Ewald sphere in crystal axes; ``nominal_deg`` (f,); ``width_deg`` of a frame."""
+    the origin to the centre of the Ewald sphere in crystal axes; ``nominal_deg`` (f,); ``width_deg`` of a frame;
+    ``xy`` (n, 2) [px]: where the spots lie, SCALE px for 1 Å⁻¹ at small angles, without error."""
 
     cell: Cell
     frame: np.ndarray
@@ -38,6 +40,7 @@ class Series:
     zone: np.ndarray
     nominal_deg: np.ndarray
     width_deg: float
+    xy: np.ndarray | None = None
 
 
 def andradite() -> Structure:
@@ -68,12 +71,20 @@ def excitation(q: np.ndarray) -> np.ndarray:
     return k - np.linalg.norm(q + [0, 0, k], axis=-1)
 
 
+def on_camera(q: np.ndarray) -> np.ndarray:
+    """Where beams k + q hit a flat camera across the beam (n, 2) [px]."""
+    out = q + [0, 0, 1 / WAVELENGTH]
+    return out[:, :2] / out[:, 2:] / WAVELENGTH * SCALE + CENTRE
+
+
 def simulate(
     structure: Structure, d_min: float, step: float, seed: int, continuous: bool, counts: float = 0.0,
     span: float = 30.0, background: float = 20.0, jitter_deg: float = 0.0, threshold: float = 0.0,
+    second: tuple[float, tuple[float, float, float]] | None = None,
 ) -> Series:  # fmt: skip
     """A series of ``span`` degrees about a random axis across the beam. ``counts`` of the strongest reflection at its
-    peak, Poisson noise on that and on ``background``; 0: no noise. ``continuous``: sub-frames of 0.01 degrees."""
+    peak, Poisson noise on that and on ``background``; 0: no noise. ``continuous``: sub-frames of 0.01 degrees.
+    ``second``: a piece of the crystal, its share of the first and its turn against it [deg]."""
     rng = np.random.default_rng(seed)
     hkl, f2 = reflections(structure, d_min)
     turn = rng.uniform(0, 2 * np.pi)
@@ -83,21 +94,27 @@ def simulate(
     wobble = Rotation.from_rotvec(np.radians(rng.normal(0, jitter_deg, (len(middle), 3))))
     p = hkl @ structure.cell.B.T
     inner = (np.arange(round(step / 0.01)) + 0.5) * 0.01 - step / 2 if continuous else np.zeros(1)
-    frames, rows, values = [], [], []
+    pieces = [(1.0, Rotation.identity())]
+    if second is not None:
+        pieces.append((second[0], Rotation.from_rotvec(np.radians(second[1]))))
+    reach = pieces[-1][1].magnitude()
+    frames, rows, values, spots = [], [], [], []
     for j, angle in enumerate(middle):
         total = np.zeros(len(p))
         poses = [wobble[j] * r for r in rotations(axis, start, angle + inner)]
         # only what can come near the sphere during the frame
         s_mid = excitation(poses[len(poses) // 2].apply(p))
-        near = np.abs(s_mid) < CUT + np.radians(step) * np.linalg.norm(p, axis=1)
-        for pose in poses:
-            s = excitation(pose.apply(p[near]))
-            total[near] += np.where(np.abs(s) < CUT, f2[near] * np.sinc(THICKNESS * s) ** 2, 0.0) / len(poses)
+        near = np.abs(s_mid) < CUT + (np.radians(step) + reach) * np.linalg.norm(p, axis=1)
+        for share, piece in pieces:
+            for pose in poses:
+                s = excitation((pose * piece).apply(p[near]))
+                total[near] += share * np.where(np.abs(s) < CUT, f2[near] * np.sinc(THICKNESS * s) ** 2, 0) / len(poses)
         seen = np.flatnonzero(total > 0)
         frames.append(np.full(len(seen), j))
         rows.append(seen)
         values.append(total[seen])
-    frame, row, value = (np.concatenate(x) for x in (frames, rows, values))
+        spots.append(on_camera((wobble[j] * rotations(axis, start, np.array([angle]))[0]).apply(p[seen])))
+    frame, row, value, xy = (np.concatenate(x) for x in (frames, rows, values, spots))
     zone = (wobble * rotations(axis, start, middle)).inv().apply([0.0, 0.0, -1.0])
     sigma = np.zeros(len(value))
     if counts:
@@ -105,11 +122,12 @@ def simulate(
         clean = rng.poisson(value + background) - background
         sigma = np.sqrt(np.maximum(clean, 0) + background)
         keep = clean > 5 * np.sqrt(background)
-        frame, row, value, sigma = frame[keep], row[keep], clean[keep].astype(float), sigma[keep]
+        frame, row, value, sigma, xy = frame[keep], row[keep], clean[keep].astype(float), sigma[keep], xy[keep]
     keep = value > threshold * value.max()
     return Series(
-        structure.cell, frame[keep], hkl[row[keep]], value[keep], sigma[keep], zone, middle, step if continuous else 0.0
-    )
+        structure.cell, frame[keep], hkl[row[keep]], value[keep], sigma[keep], zone, middle,
+        step if continuous else 0.0, xy[keep],
+    )  # fmt: skip
 
 
 def simulate_bloch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,8 @@ __all__ = ["orient"]
 
 def orient(
     path: Annotated[
-        Path, Parameter(help="A folder of credo process, a .cif_pets, or a table of frame,h,k,l,intensity[,sigma].")
+        Path,
+        Parameter(help="A folder of credo process, a .cif_pets, or a table of frame,h,k,l,intensity[,sigma][,x,y]."),
     ],
     /,
     *,
@@ -31,12 +33,15 @@ def orient(
 ) -> None:
     """The orientation of every frame with its uncertainty, the rotation axis, and what the stage really did.
 
-    Writes orientations.csv and report.html, and experiment.json with the frames turned as found.
+    Writes orientations.csv, report.html, orientations.cif_pets, and for processed data experiment.json, an .expt and
+    XPARM.XDS with the frames turned as found. What is wrong is named on stderr and in the report.
     """
     folder = out or default_folder("orient", [path])
     with progress() as say:
         report = orient_file(path, folder, settings, truth, force, say)
-    show(report, folder, json, _summary)
+    for problem in report["problems"]:
+        sys.stderr.write(f"credo orient: {problem['kind']}: {problem['text']}\n")
+    show({**report, "warnings": []} if not json else report, folder, json, _summary)
 
 
 def _summary(report: dict[str, Any], folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,8 @@ _GAP = 3
 class Observations:
     """``frame`` (n,) 0-based, ``hkl`` (n, 3), ``intensity`` and ``sigma`` (n,) on any scale (sigma 0: unknown);
     ``angle_deg`` (f,): the nominal rotation at the middle of every frame; ``width_deg``: how far the crystal turns
-    during a frame, 0 for one that stands; ``wavelength`` [Å]."""
+    during a frame, 0 for one that stands; ``wavelength`` [Å]; ``xy`` (n, 2) [px]: where spots lie on the camera, x to
+    the right and y downwards seen along the beam, NaN where not known, None where none is."""
 
     cell: Cell
     wavelength: float
@@ -28,6 +29,7 @@ class Observations:
     sigma: np.ndarray
     angle_deg: np.ndarray
     width_deg: float = 0.0
+    xy: np.ndarray | None = None
     points: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,7 +46,7 @@ class Observations:
         if not (np.isfinite(self.intensity).all() and np.isfinite(self.sigma).all()):
             raise UnreadableInput("an intensity or sigma is not a number", "remove those rows")
         order = np.lexsort((*self.hkl.T, self.frame))
-        for name in ("frame", "hkl", "intensity", "sigma"):
+        for name in ("frame", "hkl", "intensity", "sigma", *(("xy",) if self.xy is not None else ())):
             object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name)[order]))
         # P = B h (thesis eq. 12)
         object.__setattr__(self, "points", np.ascontiguousarray(self.hkl @ self.cell.B.T))
@@ -67,8 +69,12 @@ class Observations:
         """Some of the rows; all frames stay."""
         return Observations(
             self.cell, self.wavelength, self.frame[rows], self.hkl[rows], self.intensity[rows], self.sigma[rows],
-            self.angle_deg, self.width_deg,
+            self.angle_deg, self.width_deg, None if self.xy is None else self.xy[rows],
         )  # fmt: skip
+
+    def with_cell(self, cell: Cell) -> Observations:
+        """The same on another cell."""
+        return replace(self, cell=cell)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,20 +8,24 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from credo.model import Structure
+from credo.model import Cell, Structure
 from credo.orient.dynamical import DynamicalFit, fit_dynamical
 from credo.orient.goniometer import GoniometerStudy, goniometer_study
 from credo.orient.halves import half_sets
 from credo.orient.observations import Observations
 from credo.orient.path import Path, path_of
+from credo.orient.problems import Problem, problems_of
 from credo.orient.rocking import RockingFit, fit_rocking
 from credo.orient.smooth import Smoothed, smoothed
 from credo.orient.start import Start, start_directions
+from credo.orient.strain import InPlane, in_plane, strain_of_positions, strained, symmetrised
 from credo.orient.thesis import thesis_method
 
-__all__ = ["OrientSettings", "Orientations", "orient"]
+__all__ = ["OrientSettings", "Orientations", "Problem", "orient"]
 
 
+#: Significance of a strain of spots' positions at which the cell is taken for wrong; most refinements of it.
+_CELL_WRONG, _CELL_TURNS = 4.0, 4
 #: R1 above which a structure is doubted.
 _POOR_R1 = 0.3
 
@@ -45,7 +49,9 @@ class OrientSettings(BaseModel):
 class Orientations:
     """``zone`` (f, 3): unit vectors [HKL] in crystal axes, NaN where a frame shows too little; ``covariance``
     (f, 2, 2) [rad²] along the path and across it, calibrated by half sets, infinite where unknown; ``fom``: eq. 16
-    averaged over frames [Å⁻²]; ``error_deg``: mean error of a frame that half sets foretell, NaN without them."""
+    averaged over frames [Å⁻²]; ``error_deg``: mean error of a frame that half sets foretell, NaN without them;
+    ``cell``: in whose Cartesian axes zone axes are, the given one unless spots' positions told another; ``in_plane``:
+    the frames' turns about the beam, where spots have positions."""
 
     method: str
     zone: np.ndarray
@@ -55,9 +61,16 @@ class Orientations:
     smooth: Smoothed | None
     fom: float
     error_deg: float
+    cell: Cell
     fit: RockingFit | None = None
-    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     dynamical: DynamicalFit | None = None
+    in_plane: InPlane | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The problems' sentences."""
+        return tuple(p.text for p in self.problems)
 
 
 def orient(
@@ -69,16 +82,40 @@ def orient(
     settings = settings or OrientSettings()
     if settings.method == "thesis":
         return _by_thesis(obs, settings, readout_deg)
-    start = start_directions(obs)
-    fit = fit_rocking(obs, start.zone, start.axis)
+    obs, start, fit, refined = _with_right_cell(obs)
     halves = half_sets(obs, fit, start.axis, start.zone)
     breaks = _breaks(obs.angle_deg, settings.period)
     covariance = fit.covariance * halves.factor**2
+    turns = None if obs.xy is None else in_plane(obs, fit.zone)
     found = Orientations(
         "rocking", fit.zone, covariance, *_path(obs, fit.zone, covariance, settings, readout_deg, breaks),
-        _fom(obs, fit.zone), halves.error_deg, fit, _warnings(fit, start.hemisphere, start.strays, halves.factor),
+        _fom(obs, fit.zone), halves.error_deg, obs.cell, fit,
+        (*refined, *problems_of(obs, fit, start, halves, turns)), in_plane=turns,
     )  # fmt: skip
     return found if structure is None else _by_bloch_waves(obs, found, start, structure, settings, readout_deg, breaks)
+
+
+def _with_right_cell(obs: Observations) -> tuple[Observations, Start, RockingFit, tuple[Problem, ...]]:
+    """The joint fit; where spots have positions, with the cell that they and its symmetry tell, if that is another."""
+    given = obs.cell
+    start = start_directions(obs)
+    fit = fit_rocking(obs, start.zone, start.axis)
+    if obs.xy is None:
+        return obs, start, fit, ()
+    for _ in range(_CELL_TURNS):
+        strain = strain_of_positions(obs, fit.zone)
+        cell = symmetrised(strained(obs.cell, fit.zone, strain)[0], strain)
+        change = np.abs(np.subtract(cell.parameters, obs.cell.parameters)) / np.array([*obs.cell.lengths, 57, 57, 57])
+        if strain.significance < _CELL_WRONG or change.max() < 1e-5:
+            break
+        obs = obs.with_cell(cell)
+        start = start_directions(obs)
+        fit = fit_rocking(obs, start.zone, start.axis)
+    if obs.cell == given:
+        return obs, start, fit, ()
+    before, after = (" ".join(f"{v:.4g}" for v in c.parameters) for c in (given, obs.cell))
+    said = f"the spots' positions do not fit the cell {before}: {after} was used (its size is not theirs to tell)"
+    return obs, start, fit, (Problem("wrong cell", said),)
 
 
 def _path(
@@ -103,11 +140,11 @@ def _by_bloch_waves(
     return replace(
         found, method="dynamical", zone=by.zone, covariance=by.covariance, path=path, study=study, smooth=smooth,
         fom=_fom(obs, by.zone), error_deg=by.error_deg, dynamical=by,
-        warnings=(*found.warnings, *_of_structure(by)),
+        problems=(*found.problems, *_of_structure(by)),
     )  # fmt: skip
 
 
-def _of_structure(by: DynamicalFit) -> tuple[str, ...]:
+def _of_structure(by: DynamicalFit) -> tuple[Problem, ...]:
     out = []
     if by.r1 > _POOR_R1:
         out.append(
@@ -118,7 +155,8 @@ def _of_structure(by: DynamicalFit) -> tuple[str, ...]:
             f"the mirror image of the structure fits better ({by.inverted:.2f} times the misfit): the other hand"
         )
     if not np.array_equal(by.setting, np.eye(3)):
-        out.append(f"the data have another setting of the same cell: h of the structure = h · {by.setting.tolist()}")
+        said = f"the data have another setting of the same cell: h of the structure = h · {by.setting.tolist()}"
+        out.append(Problem("other setting", said))
     return tuple(out)
 
 
@@ -134,7 +172,7 @@ def _by_thesis(obs: Observations, settings: OrientSettings, readout_deg: np.ndar
     covariance = np.full((len(zone), 2, 2), np.inf)
     study = goniometer_study(path, np.zeros((len(zone), 2)), settings.period, readout_deg)
     n = int((~known).sum())
-    warnings = (f"{n} frames show too few reflections and have no orientation",) if n else ()
+    said = (Problem("empty frames", f"{n} frames show too few reflections and have no orientation"),) if n else ()
     return Orientations(
         "thesis",
         found.zone,
@@ -144,7 +182,8 @@ def _by_thesis(obs: Observations, settings: OrientSettings, readout_deg: np.ndar
         None,
         float(np.nanmean(found.fom)),
         float("nan"),
-        warnings=warnings,
+        obs.cell,
+        problems=said,
     )
 
 
@@ -161,28 +200,3 @@ def _breaks(angle_deg: np.ndarray, period: int | None) -> np.ndarray:
         return np.arange(period, len(angle_deg), period)
     step = np.abs(np.diff(angle_deg))
     return np.flatnonzero(step > 3 * np.median(step)) + 1
-
-
-def _warnings(fit: RockingFit, hemisphere: float, strays: np.ndarray, factor: float) -> tuple[str, ...]:
-    out = []
-    if hemisphere < 1.3:
-        out.append(
-            f"the opposite directions fit nearly as well ({hemisphere:.2f} times the misfit): the hand of the indices "
-            "is not certain"
-        )
-    if fit.foreign > 0.05:
-        out.append(
-            f"{100 * fit.foreign:.0f} % of the reflections do not cross the sphere where the others do: wrong indices, "
-            "a wrong cell, or a second crystal"
-        )
-    unknown = int(np.isinf(fit.covariance[:, 0, 0]).sum())
-    if unknown:
-        out.append(f"{unknown} frames show fewer than three reflections: their orientation is that of their neighbours")
-    if factor > 2:
-        out.append(
-            f"half sets differ {factor:.1f} times as much as counting statistics explain: multiple scattering or a "
-            "bent crystal; errors are given accordingly"
-        )
-    if strays.any():
-        out.append(f"{int(strays.sum())} frames were found far off the path and were begun again on it")
-    return tuple(out)

@@ -25,7 +25,7 @@ from credo.kernels.rocking import (
 from credo.model import CannotDo
 from credo.orient.observations import Observations, Passages
 
-__all__ = ["RockingFit", "fit_rocking"]
+__all__ = ["RockingFit", "fit_rocking", "strain_equations"]
 
 #: Degrees of freedom of Student's t that are tried: from wild to normal errors.
 _NU = (3.0, 8.0, 40.0)
@@ -155,6 +155,14 @@ def fit_rocking(
     crystal axes, used for the turn during a frame only. ``like``: a fit to more of the same series, whose profile and
     errors of the model are where this one begins."""
     return _Problem(obs, axis, zone, like).run(iterations)
+
+
+def strain_equations(
+    obs: Observations, fit: RockingFit, axis: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normal matrix (k, k) and right side (k,) of strains P → P + Σ ε_k basis_k P of reciprocal space, basis (k, 3, 3),
+    at a fit's end, with all directions, scales and intensities eliminated."""
+    return _Problem(obs, axis, fit.zone, fit).strain(fit.scale, basis)
 
 
 class _Problem:
@@ -332,6 +340,32 @@ class _Problem:
             if misfit(tried) <= before + 1e-9:
                 return tried, float(np.median(np.linalg.norm(turn[:, :2], axis=1)))
         return state, 0.0
+
+    def strain(self, scale: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # directions must be free to follow the cell
+        self.hold = 1.0
+        state = self._intensities(replace(self._start(), log_scale=np.log(scale)))
+        e, m, rows = self._equations(state), self._model(state), self.rows
+        out = self.radius * state.geometry.zone[rows.frame] - rows.point
+        out /= np.linalg.norm(out, axis=1, keepdims=True)
+        ds = np.einsum("ni,kij,nj->nk", out, basis, rows.point)
+        a = (m.gain * m.whole * m.slope)[:, None] * ds
+        over = np.where(e.bottom > 0, e.bottom, 1.0)
+        first = rows.start[:-1]
+        eliminated = np.add.reduceat((e.weight * e.inner)[:, None] * a, first) / over[:, None]
+        a = a - e.inner[:, None] * np.repeat(eliminated, self.count, axis=0)
+        inverse, wa = np.linalg.inv(e.blocks), e.weight[:, None] * a
+        of_frames, taken = [], []
+        for k in range(len(basis)):
+            b = np.stack([np.bincount(rows.frame, wa[:, k] * e.full[:, c], self.n) for c in range(3)], axis=1)
+            x = schur_solve(
+                rows.start, rows.frame, e.full, e.inner, e.weight, e.bottom, e.prior, b, inverse, 5 * _CG, 1e-8
+            )
+            of_frames.append(b.ravel())
+            taken.append(x.ravel())
+        of_frames, taken = np.array(of_frames), np.array(taken)
+        matrix = wa.T @ a - of_frames @ taken.T
+        return 0.5 * (matrix + matrix.T), wa.T @ (rows.value - m.mu) - taken @ e.rhs.ravel()
 
     def _loss(self, state: _State) -> float:
         m = self._model(state)

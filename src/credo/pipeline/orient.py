@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from credo.io.structure import read_structure
 from credo.io.text import write_text
 from credo.kernels.rotation import angle_between_deg, rotation_from_vector, rotation_matrix
-from credo.orient.orientations import Orientations, orient
+from credo.orient.orientations import Orientations, Problem, orient
 from credo.orient.path import along_path
 from credo.physics.truth import Truth, read_truth
 from credo.pipeline.compare import match_lattice, primitive_vectors
@@ -22,9 +23,11 @@ from credo.pipeline.page.orientations import orientations_page
 
 __all__ = ["orient_file"]
 
+#: Frames further than this from where the indexing has them are elsewhere.
+_FAR_DEG = 5.0
 _HEAD = (
     "frame,nominal_deg,zone_x,zone_y,zone_z,u,v,w,along_deg,across_deg,esd_along_deg,esd_across_deg,"
-    "smooth_x,smooth_y,smooth_z,scale,thickness\n"
+    "smooth_x,smooth_y,smooth_z,scale,thickness,in_plane_deg,esd_in_plane_deg\n"
 )
 
 
@@ -53,6 +56,9 @@ def orient_file(
         if truth is not None:
             numbers |= _errors(found, given, read_truth(truth))
         write_text(folder / "orientations.csv", _table(found, given))
+        problems = [*found.problems, *_against_goniometer(found, given)]
+        numbers["problems"] = [asdict(p) for p in problems]
+        numbers["warnings"] = [p.text for p in problems]
         export_orientations(folder, found, given)
         write_text(folder / "report.html", orientations_page(found, given.observations, numbers, path.stem))
         return numbers
@@ -62,19 +68,24 @@ def orient_file(
 
 def _numbers(found: Orientations, given: OrientInput) -> dict[str, Any]:
     study = found.study
-    axis = np.linalg.solve(given.observations.cell.O, found.path.axis)
+    axis = np.linalg.solve(found.cell.O, found.path.axis)
     numbers: dict[str, Any] = {
         "method": found.method, "n_frames": len(found.zone), "n_reflections": len(given.observations.frame),
         "fom": found.fom, "axis": np.round(found.path.axis, 8).tolist(),
         "axis_uvw": np.round(axis / np.abs(axis).max(), 6).tolist(), "mean_step_deg": study.step,
         "step_esd_deg": study.step_esd, "out_of_plane_amplitude_deg": study.wobble_amplitude,
         "half_set_error_deg": None if np.isnan(found.error_deg) else found.error_deg, "goniometer": study.numbers(),
-        "warnings": list(found.warnings),
+        "cell": list(found.cell.parameters),
     }  # fmt: skip
     if found.fit is not None:
         numbers |= {
             "foreign_fraction": found.fit.foreign, "model_error": list(found.fit.kappa),
             "iterations": found.fit.iterations,
+        }  # fmt: skip
+    if found.in_plane is not None:
+        numbers["in_plane"] = {
+            "pixels_angstrom": found.in_plane.scale, "rms_px": found.in_plane.rms,
+            "esd_deg": float(np.nanmedian(found.in_plane.esd_deg)), "mirrored_misfit": found.in_plane.mirrored,
         }  # fmt: skip
     if found.dynamical is not None:
         by = found.dynamical
@@ -94,7 +105,7 @@ def _table(found: Orientations, given: OrientInput) -> str:
     obs = given.observations
     along, across = along_path(found.path)
     esd = np.degrees(np.sqrt(np.einsum("fii->fi", found.covariance)))
-    uvw = found.zone @ np.linalg.inv(obs.cell.O).T
+    uvw = found.zone @ np.linalg.inv(found.cell.O).T
     uvw = uvw / np.abs(uvw).max(axis=1, keepdims=True)
     smooth = found.smooth.zone if found.smooth is not None else np.full_like(found.zone, np.nan)
     numbers = given.experiment.scan.numbers if given.experiment is not None else np.arange(obs.n_frames)
@@ -103,13 +114,36 @@ def _table(found: Orientations, given: OrientInput) -> str:
     scale, thickness = (
         (scale, nothing) if found.dynamical is None else (found.dynamical.scale, found.dynamical.thickness)
     )
-    rows = np.column_stack([obs.angle_deg, found.zone, uvw, along, across, esd, smooth, scale, thickness])
+    by_spots = found.in_plane
+    turn, turn_esd = (nothing, nothing) if by_spots is None else (by_spots.angle_deg, by_spots.esd_deg)
+    rows = np.column_stack(
+        [obs.angle_deg, found.zone, uvw, along, across, esd, smooth, scale, thickness, turn, turn_esd]
+    )
     lines = (f"{n}," + ",".join(_value(v) for v in row) + "\n" for n, row in zip(numbers.tolist(), rows.tolist()))
     return _HEAD + "".join(lines)
 
 
 def _value(v: float) -> str:
     return f"{v:.8g}" if np.isfinite(v) else ""
+
+
+def _against_goniometer(found: Orientations, given: OrientInput) -> list[Problem]:
+    """Whether the path runs as the goniometer's axis and the indexing say."""
+    if given.experiment is None:
+        return []
+    e = given.experiment
+    turned = e.goniometer.rotation(e.scan.mid_deg) @ e.crystal.orientation
+    expected = -turned[:, 2, :]
+    apart = angle_between_deg(found.zone, expected)
+    off = float(np.nanmedian(apart))
+    if off < _FAR_DEG:
+        return []
+    if float(np.nanmedian(angle_between_deg(-found.zone, expected))) < _FAR_DEG:
+        return [Problem("180 degree ambiguity", "all frames lie opposite to where the indexing has them, by 180°")]
+    if np.ptp(apart) > _FAR_DEG:
+        said = "the frames turn the other way than the goniometer: its axis or the indices have the wrong hand"
+        return [Problem("wrong hand", said)]
+    return [Problem("other lattice", f"the frames lie {off:.0f}° from where the indexing has them")]
 
 
 def _errors(found: Orientations, given: OrientInput, truth: Truth) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def mean_orientation(experiment: Experiment) -> Experiment:
 def _of_table(given: OrientInput, found: Orientations) -> Experiment:
     """An experiment whose axis lies along −x and whose crystal has the found path: without detector."""
     obs, path = given.observations, found.path
-    base = without_geometry(obs.cell, None, obs.wavelength, source="", kind="table")
+    base = without_geometry(found.cell, None, obs.wavelength, source="", kind="table")
     first = np.median(path.turn_deg - obs.angle_deg)
     # at nominal angle nought the zone axis lies at ``first`` on the path
     zero = rotation_matrix(path.axis, np.radians(first)) @ path.origin

@@ -1,4 +1,7 @@
-"""What ``credo orient`` can read: a folder of ``credo process``, a .cif_pets, or a plain table with a cell."""
+"""What ``credo orient`` can read: a folder of ``credo process``, a .cif_pets, or a plain table with a cell.
+
+A table may have ``sigma``, and ``x`` and ``y`` of the spots in pixels, y downwards, seen along the beam.
+"""
 
 from __future__ import annotations
 
@@ -102,16 +105,11 @@ def _plain(path: Path, settings: OrientFileSettings) -> OrientInput:
     hkl = np.column_stack([columns[n] for n in "hkl"])
     if not np.array_equal(hkl, np.rint(hkl)):
         raise UnreadableInput(f"{path}: indices that are no whole numbers", "give indexed reflections")
+    xy = np.column_stack([columns["x"], columns["y"]]) if {"x", "y"} <= set(columns) else None
     observations = Observations(
-        cell,
-        settings.wavelength or PLACEHOLDER_WAVELENGTH,
-        frame,
-        hkl.astype(int),
-        columns["intensity"],
-        sigma,
-        angles,
-        width,
-    )
+        cell, settings.wavelength or PLACEHOLDER_WAVELENGTH, frame, hkl.astype(int), columns["intensity"], sigma,
+        angles, width, xy,
+    )  # fmt: skip
     return OrientInput(observations, None, readout)
 
 
@@ -138,7 +136,7 @@ def _columns(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
     missing = [n for n in needed if n not in names]
     if missing:
         raise UnreadableInput(
-            f"{path}: the first line names no column {', '.join(missing)}", f"name them: {','.join(needed)},sigma"
+            f"{path}: the first line names no column {', '.join(missing)}", f"name them: {','.join(needed)},sigma,x,y"
         )
     if len(lines) > _MOST_ROWS:
         raise UnreadableInput(f"{path}: more than {_MOST_ROWS} rows", "give one series at a time")

@@ -30,7 +30,7 @@ def orientations_page(found: Orientations, obs: Observations, numbers: dict[str,
         Part("errors", "Uncertainties", _errors(found)), Part("rocking", "Rocking curve", _rocking(found)),
         Part("study", "All numbers", _study(numbers)),
     ]  # fmt: skip
-    return document(f"Orientations of {name}", _headline(found, numbers), parts, "", found.warnings)
+    return document(f"Orientations of {name}", _headline(found, numbers), parts, "", tuple(numbers["warnings"]))
 
 
 def _headline(found: Orientations, numbers: dict[str, Any]) -> str:
