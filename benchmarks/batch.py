@@ -79,8 +79,9 @@ def serial(work: Path, project: Path | None) -> None:
     print(
         f"results of a data set: {np.mean(sizes) / 1e6:.2f} MB, of which reflections.h5 {np.mean(table) / 1e6:.2f} MB"
     )
+    root = small_tree(work / "tree", 6)
     start = time.process_time()
-    tree = find_data_sets(work / "tree")
+    tree = find_data_sets(root)
     print(f"looking: {(time.process_time() - start) / max(len(tree.sets), 1):.4f} CPU s a data set")
     start = time.process_time()
     sets = [read_crystal(p, p.name) for p in folders]

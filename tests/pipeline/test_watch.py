@@ -38,7 +38,7 @@ def test_from_the_first_frame_to_the_merged_phase(frames, tmp_path):
         return merged or time.monotonic() - started > 500
 
     threading.Thread(target=feed, daemon=True).start()
-    settings = WatchSettings(quiet=1.0, solve=False, workers=1, known=("garnet=11.86,11.86,11.86,90,90,90,I",))
+    settings = WatchSettings(quiet=1.0, solve=False, workers=0, known=("garnet=11.86,11.86,11.86,90,90,90,I",))
     report = watch(root, out, settings, lambda _, changed: states.extend(changed), stop=stop)
     last = [s for s in states if s.state.frames == 50][-1]
     assert last.state.crystal.cell.parameters[:3] == pytest.approx([11.86] * 3, rel=5e-3)

@@ -100,7 +100,11 @@ def _store(folder: Path) -> Iterator[Store]:
 @contextmanager
 def _pool(settings: BatchSettings, lock: int) -> Iterator[Pool]:
     pool = make_pool(
-        settings.executor, settings.workers or os.cpu_count() or 1, settings.scheduler, [lock], settings.nice
+        settings.executor,
+        (os.cpu_count() or 1) if settings.workers is None else settings.workers,
+        settings.scheduler,
+        [lock],
+        settings.nice,
     )
     try:
         yield pool

@@ -17,8 +17,9 @@ from queue import Empty, Queue
 from typing import Any, Protocol
 
 from credo.model import CannotDo, UnreadableInput
+from credo.pipeline.batch_child import perform
 
-__all__ = ["Child", "DaskPool", "LocalPool", "Pool", "make_pool"]
+__all__ = ["Child", "DaskPool", "InlinePool", "LocalPool", "Pool", "make_pool"]
 
 Task = dict[str, Any]
 Answer = dict[str, Any]
@@ -161,6 +162,36 @@ class LocalPool:
             self._done.put((place, answer))
 
 
+class InlinePool:
+    """No other process: each task is done here, when its answer is asked for. There is no timeout, and a crash ends
+    all; for looking into what goes wrong, and for small work that is not worth a process."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self._tasks: list[tuple[Any, Task]] = []
+        self._now = ""
+
+    def submit(self, place: Any, task: Task, timeout: float) -> None:
+        self._tasks.append((place, task))
+
+    def answers(self, patience: float | None = None) -> Iterator[tuple[Any, Answer]]:
+        from credo.io.project import plain
+
+        while self._tasks:
+            place, task = self._tasks.pop(0)
+            self._now = str(task.get("title", task["task"]))
+            answer = plain(perform(json.loads(json.dumps(task))))
+            self._now = ""
+            yield place, answer
+
+    def running(self) -> tuple[str, ...]:
+        return (self._now,) if self._now else ()
+
+    def close(self) -> None:
+        self._tasks.clear()
+
+
 class DaskPool:
     """The same over a Dask scheduler; the workers see the same files, and have the same credo."""
 
@@ -214,9 +245,9 @@ def run_here(task: Task, timeout: float) -> Answer:
 
 
 def make_pool(executor: str, workers: int, scheduler: str | None, keep: Sequence[int] = (), nice: int = 0) -> Pool:
-    """``executor``: local or dask."""
+    """``executor``: local or dask; no ``workers``: in this process."""
     if executor == "local":
-        return LocalPool(max(workers, 1), keep, nice)
+        return LocalPool(workers, keep, nice) if workers else InlinePool()
     if not scheduler:
         raise UnreadableInput("--executor dask: which scheduler?", "give --scheduler tcp://HOST:8786")
     return DaskPool(scheduler)

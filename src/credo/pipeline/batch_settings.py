@@ -36,7 +36,9 @@ class BatchSettings(BaseModel):
         default=0.5, ge=0, le=1, description="least completeness of a phase that is solved"
     )
     seconds: float | None = Field(default=None, gt=0, description="CPU seconds for each solution")
-    workers: int | None = Field(default=None, ge=1, description="processes at once (default: as many as processors)")
+    workers: int | None = Field(
+        default=None, ge=0, description="processes at once (default: as many as processors; 0: all in this one)"
+    )
     executor: Literal["local", "dask"] = Field(default="local", description="where the work is done")
     scheduler: str | None = Field(default=None, description="address of the Dask scheduler, tcp://HOST:8786")
     timeout: float = Field(default=1800.0, gt=0, description="a data set that takes longer is given up [s]")

@@ -56,7 +56,7 @@ class WatchSettings(BatchSettings):
     def for_batch(self) -> BatchSettings:
         """Those of the batch beside, which leaves a processor free."""
         own = {k: getattr(self, k) for k in BatchSettings.model_fields}
-        workers = self.workers or max((os.cpu_count() or 2) - 1, 1)
+        workers = max((os.cpu_count() or 2) - 1, 1) if self.workers is None else self.workers
         return BatchSettings(**{**own, "watch": True, "workers": workers, "nice": self.nice or 10})
 
 

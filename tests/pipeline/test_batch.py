@@ -1,0 +1,208 @@
+"""A small mixture from frames to structures: phases right, nothing done twice, the same bytes after a kill."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from credo.app.cli import run
+from credo.model import CannotDo, UnreadableInput
+from credo.physics.rotation_series import FaultSettings, SeriesSettings
+from credo.pipeline.batch import BatchSettings, Link, Tick, batch
+from credo.pipeline.batch_settings import compositions
+from credo.pipeline.simulate import simulate_frames
+
+SETTINGS = BatchSettings(workers=0, composition=("A=Ca3 Al2 Si3 O12",), solve_completeness=0.85)
+
+
+def simulated(folder, sample, seed, form="smv"):
+    settings = SeriesSettings(
+        frames=50, step_deg=1.2, start_deg=-30, shape=(192, 192), q_per_pixel=0.009, seed=seed,
+        faults=FaultSettings(dynamical=0.2),
+    )  # fmt: skip
+    simulate_frames(folder, sample_name=sample, settings=settings, form=form)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """Three garnets, two paracetamols, one of them twice, a damaged one, and a picture; never to be changed."""
+    root = tmp_path_factory.mktemp("tree")
+    for i, form in enumerate(("smv", "tiff", "smv")):
+        simulated(root / "monday" / f"g{i}", "grossular", 10 + i, form)
+    for i in range(2):
+        simulated(root / "tuesday" / f"p{i}", "paracetamol", 10 + i)
+    shutil.copytree(root / "tuesday" / "p1", root / "tuesday" / "p1 again")
+    broken = root / "broken"
+    broken.mkdir()
+    for p in sorted((root / "monday" / "g0").glob("*.img"))[:5]:
+        (broken / p.name).write_bytes(p.read_bytes()[:2000])
+    return root
+
+
+WORDS = ["--workers", "0", "--composition", SETTINGS.composition[0], "--solve-completeness", "0.85"]
+
+
+def program(tree: Path, out: Path) -> list[str]:
+    """The command as a process of its own."""
+    return [
+        sys.executable,
+        "-c",
+        "from credo.app.cli import main; main()",
+        "batch",
+        str(tree),
+        "--out",
+        str(out),
+        *WORDS,
+    ]
+
+
+@pytest.fixture(scope="module")
+def done(tree, tmp_path_factory) -> tuple[Path, dict]:
+    """Never to be changed."""
+    out = tmp_path_factory.mktemp("project") / "out"
+    ended = subprocess.run(program(tree, out), capture_output=True, encoding="utf-8", timeout=1000)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 phases" in ended.stdout
+    return out, json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def results(out: Path) -> dict[str, str]:
+    """The bytes of every scientific result; reports and pages tell how long it took."""
+    skip = {"report.json", "report.html", "catalogue.sqlite", ".lock"}
+    files = [p for p in sorted(out.rglob("*")) if p.is_file() and p.name not in skip]
+    return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_phases(done):
+    _, report = done
+    assert (report["datasets"], report["indexed"]) == (7, 6)
+    garnet, paracetamol = report["phases"]
+    assert sorted(garnet["datasets"]) == [f"monday/g{i}" for i in range(3)]
+    assert garnet["cell"][:3] == pytest.approx([11.86] * 3, rel=3e-3)
+    assert paracetamol["datasets"] == ["tuesday/p0", "tuesday/p1"]
+    assert sorted(paracetamol["cell"][:3]) == pytest.approx([7.23, 11.76, 17.16], rel=3e-3)
+
+
+def test_structures(done):
+    out, report = done
+    garnet, paracetamol = report["phases"]
+    structure = garnet["structure"]
+    assert structure["ok"] and structure["solved"]["space_group"].replace(" ", "") == "Ia-3d"
+    assert structure["refined"]["r1_obs"] < 0.15
+    assert "loop_" in (out / "phases" / "A" / "structure.cif").read_text()
+    assert not paracetamol["structure"]["ok"] and "complete" in paracetamol["structure"]["reason"]
+
+
+def test_whoever_takes_no_part_is_told_why(done):
+    _, report = done
+    why = {r["dataset"]: r["reason"] for r in report["rejected"]}
+    assert set(why) == {"broken", "tuesday/p1 again"}
+    assert "truncated" in why["broken"]
+    assert why["tuesday/p1 again"] == "the same frames as tuesday/p1"
+
+
+def test_project_folder(done):
+    out, report = done
+    numbers = [s["number"] for s in report["sets"]]
+    assert sorted(numbers) == list(range(1, 8))
+    assert (out / "crystals" / "0002" / "reflections.h5").is_file() and (out / "report.html").is_file()
+    for name in ("merged.hkl", "merged.mtz", "merged.cif", "solve/structure.res", "refine/refined.cif"):
+        assert (out / "phases" / "A" / name).is_file()
+
+
+def test_nothing_is_done_twice(tree, done):
+    out, _ = done
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.h5")} | {
+        p: p.stat().st_mtime_ns for p in out.rglob("*.hkl")
+    }
+    ticks: list[Tick] = []
+    batch(tree, out, SETTINGS, progress=ticks.append)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert not any(t.stage == "processing" and t.running for t in ticks)
+
+
+def test_moved_files_of_the_same_content_are_not_processed_again(tree, done, tmp_path):
+    """Times of change differ, contents do not."""
+    out, first = done
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    for p in (tree / "monday" / "g0").iterdir():
+        os.utime(p)
+    before = (copy / "crystals" / "0002" / "reflections.h5").stat().st_mtime_ns
+    again = batch(tree, copy, SETTINGS)
+    assert (copy / "crystals" / "0002" / "reflections.h5").stat().st_mtime_ns == before
+    assert [p["datasets"] for p in again["phases"]] == [p["datasets"] for p in first["phases"]]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_killed_and_run_again_gives_the_same_bytes(tree, done, tmp_path):
+    """Killed while the second data set is at work, and again at the first word of the next run."""
+    out = tmp_path / "out"
+    for there in ("crystals/0002", "crystals"):
+        process = subprocess.Popen(program(tree, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 300
+        while not (out / there).exists():
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert json.loads((out / "report.json").read_text())["reason"].startswith("unfinished")
+    subprocess.run(program(tree, out), check=True, stdout=subprocess.DEVNULL)
+    assert results(out) == results(done[0])
+    assert not list(out.rglob("*.part"))
+
+
+def test_processes_of_their_own_give_the_same_bytes(tree, done, tmp_path):
+    out = tmp_path / "out"
+    report = batch(tree / "tuesday" / "p0", out, SETTINGS.model_copy(update={"workers": 1, "solve": False}))
+    (number,) = [s["number"] for s in done[1]["sets"] if s["dataset"] == "tuesday/p0"]
+    there = results(done[0] / "crystals" / f"{number:04d}")
+    assert results(out / "crystals" / "0001") == there
+    assert report["phases"][0]["datasets"] == ["p0"]
+
+
+def test_two_at_once_are_refused(tree, done, monkeypatch):
+    from credo.pipeline import batch_store
+
+    out, _ = done
+    monkeypatch.setattr(batch_store.alone_in.__wrapped__, "__defaults__", (0.2,))
+    with batch_store.alone_in(out), pytest.raises(CannotDo, match="another `credo batch`"):
+        batch(tree, out, SETTINGS)
+
+
+def test_watch_takes_in_what_arrives(tree, tmp_path):
+    """Begun on an empty folder; a data set moves in; its phase is there, and the watch is stopped."""
+    root, news = tmp_path / "root", []
+    root.mkdir()
+
+    def told(numbers):
+        news.append(numbers)
+        if len(news) == 1:
+            shutil.copytree(tree / "monday" / "g0", root / "g0")
+
+    link = Link(stop=lambda: len(news) > 1, told=told)
+    settings = SETTINGS.model_copy(update={"watch": True, "quiet": 0.5, "solve": False})
+    report = batch(root, tmp_path / "out", settings, link=link)
+    assert news[0]["datasets"] == 0
+    assert report["datasets"] == 1 and report["phases"][0]["datasets"] == ["g0"]
+
+
+def test_nothing_to_do(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "notes.cif").write_text("data_x\n")
+    with pytest.raises(CannotDo, match=r"no data set.*notes\.cif"):
+        batch(tmp_path / "root", tmp_path / "out")
+    assert run(["batch", str(tmp_path / "missing")]) == 2
+
+
+def test_compositions():
+    assert compositions(["SiO2", "A=Al2O3"]) == {"": "SiO2", "A": "Al2O3"}
+    with pytest.raises(UnreadableInput, match="twice"):
+        compositions(["SiO2", "Al2O3"])
