@@ -97,19 +97,23 @@ def stamp(image: np.ndarray, xy: np.ndarray, counts: np.ndarray, sigma: float) -
                 image[i0 + m, j0 + o] += c * fx[o]
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True)
 def stamp_patch(image: np.ndarray, xy: np.ndarray, counts: np.ndarray, patch: np.ndarray) -> None:
-    """Add ``counts`` (n,) times ``patch`` (py, px), its middle at the pixel nearest to ``xy`` (n, 2); in place."""
+    """Add ``counts`` (n,) times ``patch`` (py, px) float32, its middle in the pixel nearest to ``xy`` (n, 2)."""
     ny, nx = image.shape
     py, px = patch.shape
     for n in range(len(xy)):
         x, y = xy[n, 0] - 0.5 * px, xy[n, 1] - 0.5 * py
         if not (-px < x < nx and -py < y < ny):
             continue
-        j0, i0, w = int(np.floor(x + 0.5)), int(np.floor(y + 0.5)), counts[n]
+        j0, i0, w = int(np.floor(x + 0.5)), int(np.floor(y + 0.5)), np.float32(counts[n])
+        first, last = max(0, -j0), min(px, nx - j0)
+        if first >= last:
+            continue
         for i in range(max(0, -i0), min(py, ny - i0)):
-            for j in range(max(0, -j0), min(px, nx - j0)):
-                image[i0 + i, j0 + j] += w * patch[i, j]
+            row, part = image[i0 + i, j0 + first : j0 + last], patch[i, first:last]
+            for j in range(len(row)):
+                row[j] += w * part[j]
 
 
 @njit(cache=True, fastmath=True)

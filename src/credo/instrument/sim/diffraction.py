@@ -180,7 +180,7 @@ def _patch(crystals: Crystals, one: Lit, beam: Illumination, geometry: PatternGe
     yy, xx = np.mgrid[:n, :n] + 0.5 - n / 2
     r = np.hypot(*((np.stack([xx, yy], axis=-1) @ back.T + _middle(crystals, one, pose) - beam.centre).T))
     out *= np.clip((beam.radius - r.T) / beam.edge + 0.5, 0, 1)
-    return out / max(out.sum(), 1e-12)
+    return (out / max(out.sum(), 1e-12)).astype(np.float32)
 
 
 def _smooth(
