@@ -185,3 +185,23 @@ def test_a_failure_tells_no_provenance(tmp_path: Path):
     output = Output(tmp_path / "out", "process", "k", [])
     output.fail("no")
     assert "provenance" not in json.loads((tmp_path / "out" / "report.json").read_text())
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_work(tmp_path: Path, monkeypatch):
+    from credo.pipeline import provenance
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "a.img").write_text("a")
+    (frames / "locked").write_text("b")
+    real = provenance.file_hash
+
+    def hashed(path: Path) -> str:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(provenance, "file_hash", hashed)
+    _run(tmp_path / "p", "process", [frames], {"reflections.h5": "data"})
+    assert explain(tmp_path / "p").whole
+    assert "locked" not in (tmp_path / "p" / MANIFEST).read_text()

@@ -9,7 +9,7 @@ from typing import Any
 
 from credo.model import CannotDo, UnreadableInput
 from credo.pipeline.output import files_to_read, read_report
-from credo.pipeline.provenance import MANIFEST, digest_of, file_hash
+from credo.pipeline.provenance import MANIFEST, digest_of, hash_if_readable
 
 __all__ = ["Explained", "Maker", "explain"]
 
@@ -126,7 +126,7 @@ def _state(path: Path, sha256: str | None) -> str:
         return "missing"
     if sha256 is None:
         return "unknown"
-    return "unchanged" if file_hash(path) == sha256 else "changed"
+    return "unchanged" if hash_if_readable(path) == sha256 else "changed"
 
 
 def _sources(maker: Maker, known: dict[Path, tuple[Explained, ...]], depth: int) -> tuple[Explained, ...]:
@@ -181,8 +181,8 @@ def _input(entry: Mapping[str, Any], maker: Maker, known: dict, depth: int) -> E
 def _hashes(path: Path) -> tuple[str, dict[str, str]]:
     """The hash of a file or folder, and those of the folder's files by name."""
     if path.is_file():
-        return file_hash(path), {}
-    hashes = {f.relative_to(path).as_posix(): file_hash(f) for f in files_to_read(path)}
+        return hash_if_readable(path), {}
+    hashes = {f.relative_to(path).as_posix(): hash_if_readable(f) for f in files_to_read(path)}
     return digest_of(hashes), hashes
 
 

@@ -40,7 +40,9 @@ def run_dials(
     still = ("detector.fix=distance", "nproc=1")
     step("import", "raw.expt", "template=frames/#####.img", "output.experiments=raw.expt")
     _with_geometry(place, whole.experiment)
-    step("find_spots", "strong.refl", "imported.expt", "nproc=1")
+    # without it, a camera whose counts are several for each electron seems full of spots
+    gain = f"spotfinder.threshold.dispersion.gain={max(whole.experiment.detector.gain, 1.0):.4f}"
+    step("find_spots", "strong.refl", "imported.expt", "nproc=1", gain)
     start = "imported.expt"
     if not known:
         step("find_rotation_axis", "optimised.expt", "imported.expt", "strong.refl", "output.plot=None")

@@ -98,6 +98,7 @@ def _start(opened: Opened, say: Progress) -> tuple[Experiment, bool]:
     say("direct beam")
     background = mean_background(frames)
     e, _ = find_saturation(e, frames)
+    e = e.replace(detector=e.detector.replace(gain=float(background.gain)))
     bad, _ = find_mask(e, frames, background=background)
     e, _ = find_beam(e, frames, bad, background=background)
     say("rotation axis")

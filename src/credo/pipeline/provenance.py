@@ -17,13 +17,25 @@ from pydantic import BaseModel
 from credo import __version__
 from credo.io.text import write_text
 
-__all__ = ["MANIFEST", "Given", "digest_of", "file_hash", "given", "record", "result_files", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "Given",
+    "digest_of",
+    "file_hash",
+    "given",
+    "hash_if_readable",
+    "record",
+    "result_files",
+    "write_manifest",
+]
 
 #: The hash of every file of the folders that were read, in the form that ``sha256sum -c`` checks.
 MANIFEST = "inputs.sha256"
 
 #: Written for people, or about the run: no other command reads them, and they hold dates.
 _ABOUT = (".html", "report.json", MANIFEST)
+#: Stands for the hash of a file that could not be read.
+UNREADABLE = "unreadable"
 _LIBRARIES = ("numpy", "scipy", "numba", "gemmi", "h5py")
 
 Given = dict[str, Any]
@@ -33,6 +45,14 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_if_readable(path: Path) -> str:
+    """A word instead of the hash where the file cannot be read: it may be none that the command needs."""
+    try:
+        return file_hash(path)
+    except OSError:
+        return UNREADABLE
 
 
 def result_files(folder: Path, report: Mapping[str, Any]) -> list[Path]:
@@ -54,8 +74,9 @@ def given(path: Path, files: Sequence[Path], folder: Path) -> tuple[Given, dict[
     """
     entry: Given = {"path": str(path), "from_here": _relative(path, folder)}
     if path.is_file():
-        return entry | {"sha256": file_hash(path), "files": 1, "bytes": path.stat().st_size}, {}
-    hashes = {f.relative_to(path).as_posix(): file_hash(f) for f in files}
+        return entry | {"sha256": hash_if_readable(path), "files": 1, "bytes": path.stat().st_size}, {}
+    files = [f for f in files if f.is_file()]
+    hashes = {f.relative_to(path).as_posix(): hash_if_readable(f) for f in files}
     size = sum(f.stat().st_size for f in files)
     return entry | {"sha256": digest_of(hashes), "files": len(files), "bytes": size}, hashes
 
@@ -74,6 +95,7 @@ def write_manifest(path: Path, inputs: Iterable[tuple[Given, Mapping[str, str]]]
         f"{h}  {(entry['from_here'] or entry['path'])}/{name}"
         for entry, hashes in inputs
         for name, h in sorted(hashes.items())
+        if h != UNREADABLE
     ]
     # sha256sum has a form of its own for such names
     lines = [line for line in lines if "\n" not in line and "\\" not in line and line.isprintable()]
