@@ -1,9 +1,10 @@
 """Formulae read and refused; atoms a volume holds."""
 
+import numpy as np
 import pytest
 
 from credo.model import UnreadableInput
-from credo.solve.composition import expected_atoms, light_and_heavy, parse_formula, strength
+from credo.solve.composition import expected_atoms, hydrogen_r1, light_and_heavy, parse_formula, strength
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,14 @@ def test_molecules_come_in_whole_numbers():
 
 def test_heavier_scatters_more():
     assert strength("Si") > strength("O") > strength("C") > strength("H")
+
+
+def test_hydrogens_left_out_cost_as_much_as_they_scatter():
+    """Point atoms at random places in P1, each with its f at 0.35 Å⁻¹."""
+    assert hydrogen_r1({"Si": 1, "O": 2}) == 0 == hydrogen_r1({})
+    rng = np.random.default_rng(3)
+    h = rng.integers(-9, 10, (3000, 3))
+    c, hydrogen = (strength(e) * np.exp(2j * np.pi * h @ rng.random((3, 40))).sum(axis=1) for e in ("C", "H"))
+    seen, calculated = np.abs(c + hydrogen), np.abs(c)
+    r1 = np.abs(seen - calculated).sum() / seen.sum()
+    assert hydrogen_r1({"C": 40, "H": 40}) == pytest.approx(r1, rel=0.1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from credo.model import UnreadableInput
 
-__all__ = ["expected_atoms", "light_and_heavy", "parse_formula"]
+__all__ = ["expected_atoms", "hydrogen_r1", "light_and_heavy", "parse_formula", "strength"]
 
 #: Volume per atom that is not hydrogen [Å³] in organic crystals (18, Kempster & Lipson) and in oxides (9 in garnets,
 #: 12 in feldspars).
@@ -79,3 +79,13 @@ def strength(element: str) -> float:
     """How high a peak of this element stands in a map of normalised structure factors: f_e at sin θ/λ = 0.35 Å⁻¹."""
     c = np.array(gemmi.Element(element).c4322.get_coefs())
     return float(c[:5] @ np.exp(-c[5:] * 0.1225))
+
+
+def hydrogen_r1(formula: dict[str, float]) -> float:
+    """R1 of a right structure without its hydrogens: 0.64 √(Σ_H/Σ) with Σ the sums of n f².
+
+    With G ~ N(0, Σ_H) missing from F of variance Σ, ⟨||F + G| − |F||⟩/⟨|F|⟩ = √(Σ_H/π)/√(π Σ/4) for acentric F.
+    """
+    power = {e: n * strength(e) ** 2 for e, n in formula.items()}
+    total = sum(power.values())
+    return 0.64 * float(np.sqrt(sum(p for e, p in power.items() if e in ("H", "D")) / total)) if total else 0.0

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from credo.model import Cell
 from credo.solve.candidates import Candidate, candidates_of, deconvolved, supergroups_of
 from credo.solve.complete import Completed, complete, observed_in
-from credo.solve.composition import strength
+from credo.solve.composition import hydrogen_r1, strength
 from credo.solve.crossvalidation import left_out_r1
 from credo.solve.group_search import GroupTrials
 from credo.solve.normalise import PhasingData
@@ -101,7 +101,7 @@ class Search:
         self._started = time.process_time()
         self._stale, self._improved = 0, self._started
         _, i, s = problem.data.merged
-        self._expected = expected_r1(i, s)
+        self._expected = float(np.hypot(expected_r1(i, s), hydrogen_r1(problem.formula)))
         self._chance = _CHANCE / float(np.sqrt(len(i)))
         self._good = self.settings.good - self._chance
         self._groups = GroupTrials(problem.data, problem.laue_group, problem.centring, problem.n_atoms)
@@ -253,7 +253,10 @@ class Search:
         """A large subgroup of what already agrees within the errors cannot be preferred."""
         best = self.refined[0] if self.done else None
         return (
-            best is not None and len(c.sites.xyz) > 40 and c.fit.order < best.candidate.fit.order and self._convinced()
+            best is not None
+            and len(c.sites.xyz) > _SMALL
+            and c.fit.order < best.candidate.fit.order
+            and self._convinced()
         )
 
     def _supergroups(self, best: Completed) -> list[Candidate]:
