@@ -48,7 +48,7 @@ def mended(image: np.ndarray) -> np.ndarray:
     """The image with a Timepix's cross bridged by straight lines from side to side, and single bad pixels replaced by
     the median about them (float32)."""
     data = np.asarray(image, dtype=np.float32)
-    middle = ndimage.median_filter(data, 3)
+    middle = _median(data)
     data = np.where(_bad(data, middle), middle, data)
     good = cross_of(data.shape)
     if good is not None:
@@ -58,6 +58,16 @@ def mended(image: np.ndarray) -> np.ndarray:
             share = (lines - low) / (high - low)
             view[:, lines] = left[:, None] * (1 - share) + right[:, None] * share
     return data
+
+
+def _median(data: np.ndarray) -> np.ndarray:
+    """Median of three along rows, then along columns: no single bad pixel survives, at a tenth of the cost of the
+    median of nine."""
+    for _ in range(2):  # along columns, and turned, along rows
+        wide = np.pad(data, ((1, 1), (0, 0)), mode="edge")
+        a, b, c = wide[:-2], wide[1:-1], wide[2:]
+        data = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c)).T
+    return np.ascontiguousarray(data)
 
 
 def _bad(data: np.ndarray, middle: np.ndarray) -> np.ndarray:
@@ -85,14 +95,15 @@ def register(
 def _contrast(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The image over its local mean, less 1, and where it is known: lit, not a bad pixel, not the cross."""
     data = np.asarray(image, dtype=np.float32)
-    middle = ndimage.median_filter(data, 3)
+    middle = _median(data)
     bad = _bad(data, middle)
     known = cross_of(data.shape)
     known = np.asarray(~bad if known is None else known & ~bad)
     smooth = ndimage.gaussian_filter(middle, 4)
     lit = smooth > 0.35 * np.percentile(smooth, 95)
     # the beam's soft edge moves with nothing, or with the beam: a band of it is left out
-    lit = ndimage.binary_erosion(ndimage.binary_opening(lit, iterations=3), iterations=max(data.shape[0] // 50, 4))
+    band = 2 * max(data.shape[0] // 50, 4) + 1
+    lit = ndimage.uniform_filter(ndimage.binary_opening(lit, iterations=2).astype(np.float32), band) > 1 - 0.5 / band**2
     known = np.logical_and(known, lit)
     if known.sum() < 0.02 * known.size or not smooth.any():
         raise CannotDo("too little of the image is lit", "spread the beam, or look where the film is whole")

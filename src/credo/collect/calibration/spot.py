@@ -35,9 +35,7 @@ def fit_spot(frame: np.ndarray, saturation: float = np.inf) -> Spot:
     alike = cross_of(data.shape)
     alike = np.ones(data.shape, dtype=bool) if alike is None else alike
     good = alike & (data < saturation)
-    # a hot pixel is alone: of a spot, even a sharp one, two neighbours have a third of its height
-    third = ndimage.rank_filter(np.asarray(frame), -3, 3).astype(np.float64)
-    found = ndimage.uniform_filter(np.where(data > 4 * third + 50, third, data), 5) * 25
+    found = ndimage.uniform_filter(_without_hot(data), 5) * 25
     i, j = np.unravel_index(int(found.argmax()), found.shape)
     cut = (slice(max(i - _HALF, 0), i + _HALF + 1), slice(max(j - _HALF, 0), j + _HALF + 1))
     value, good, alike = data[cut], good[cut], alike[cut]
@@ -52,6 +50,18 @@ def fit_spot(frame: np.ndarray, saturation: float = np.inf) -> Spot:
     if not inside or alike[seen].mean() < 0.7 or esd > 0.3:
         raise CannotDo("the direct beam lies on the camera's cross or border", "shift the pattern")
     return Spot(float(p[0]), float(p[1]), esd, float(p[2]))
+
+
+def _without_hot(data: np.ndarray, many: int = 400) -> np.ndarray:
+    """The image with those of its brightest pixels lowered that stand alone: of a spot, even a sharp one, two
+    neighbours have a third of the height."""
+    wide = np.pad(data, 1)
+    rows, columns = np.unravel_index(np.argpartition(data, -many, axis=None)[-many:], data.shape)
+    around = np.stack([wide[rows + i, columns + j] for i in range(3) for j in range(3)])
+    third = np.partition(around, -3, axis=0)[-3]
+    out, alone = data.copy(), data[rows, columns] > 4 * third + 50
+    out[rows[alone], columns[alone]] = third[alone]
+    return out
 
 
 def _gaussian(x, y, value, good, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
