@@ -30,6 +30,14 @@ def test_the_same_data_twice_is_said(mixed):
     assert np.array_equal(found.labels, [1] * 5) and "the same data as set 2" in found.verdicts[4].reason
 
 
+def test_a_set_that_is_there_twice_is_no_measure_of_the_noise(mixed):
+    sets, _ = mixed((3,), 150, 0)
+    alone = sort_by_intensity(sets, [CELL] * 3, "-1")
+    again = sort_by_intensity([sets[0], *sets], [CELL] * 4, "-1")
+    assert alone.labels.tolist() == [1] * 3 and again.labels.tolist() == [1] * 4
+    assert again.noise == pytest.approx(alone.noise, rel=1e-6)
+
+
 def test_one_set_is_a_phase_of_its_own(mixed):
     sets, _ = mixed((1,), 140, 0)
     found = _sorted(sets)

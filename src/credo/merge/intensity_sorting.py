@@ -87,7 +87,10 @@ def sort_by_intensity(
     if len(sets) != len(cells):
         raise ValueError(f"sort_by_intensity: {len(sets)} sets, {len(cells)} cells")
     changes = changes_of_setting(cells[reference], laue_group, centring, tolerance)
-    data = log_intensities(sets, cells[reference], changes.core, changes.operators)
+    twin = _twins(sets)
+    # a set that is there twice would agree with itself without any noise
+    once = [s if twin[d] == d else s.select(np.zeros(len(s), dtype=bool)) for d, s in enumerate(sets)]
+    data = log_intensities(once, cells[reference], changes.core, changes.operators)
     found = find_phases(data, changes.product)
     _to_common_setting(found, changes)
     inner, mixed = subgroups(found), mixtures(found)
@@ -100,7 +103,10 @@ def sort_by_intensity(
         except CannotDo as no:
             one = Verdict("strained", 0, 1.0, one.cc, one.common, np.eye(3), 0, no.reason)
         verdicts.append(one)
-    verdicts = _with_twins(_renamed(verdicts), sets)
+    verdicts = _renamed(verdicts)
+    for d in np.flatnonzero(twin != np.arange(len(sets))):
+        first = verdicts[twin[d]]
+        verdicts[d] = replace(first, reason=f"{first.reason}; the same data as set {twin[d] + 1}")
     picture = intensity_picture(found.data.table(found.settings), len(found))
     return IntensitySorting(
         tuple(verdicts), _between(found), picture, found.curve, changes.cosets, float(np.sqrt(found.sigma2)), found,
@@ -196,15 +202,11 @@ def _renamed(verdicts: list[Verdict]) -> list[Verdict]:
     return [v if v.label == 0 else replace(v, label=names[v.label]) for v in verdicts]
 
 
-def _with_twins(verdicts: list[Verdict], sets: Sequence[Reflections]) -> list[Verdict]:
-    """Reasons that also say where a data set is there twice."""
+def _twins(sets: Sequence[Reflections]) -> np.ndarray:
+    """The first set (n,) that has the same data as each; itself for those that are there once."""
     first: dict[bytes, int] = {}
-    out = []
-    for d, (v, r) in enumerate(zip(verdicts, sets)):
-        twin = first.setdefault(r.hkl.tobytes() + r["intensity"].tobytes(), d) if len(r) else d
-        text = v.reason if twin == d else f"{v.reason}; the same data as set {twin + 1}"
-        out.append(replace(v, reason=text))
-    return out
+    keys = [r.hkl.tobytes() + r["intensity"].tobytes() if len(r) else None for r in sets]
+    return np.array([d if key is None else first.setdefault(key, d) for d, key in enumerate(keys)])
 
 
 def stability(data: LogIntensities, labels: np.ndarray, product: np.ndarray, turns: int = 5, seed: int = 0) -> float:
