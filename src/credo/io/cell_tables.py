@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from credo.io.atomic import atomic_write
 from credo.io.edtools import CellRecord
 from credo.io.frame_file import reading
 from credo.io.merged import cell_or_none
+from credo.io.workbook import save_workbook
 from credo.model.errors import UnreadableInput
 
 __all__ = ["EDTOOLS_COLUMNS", "read_cells_xlsx", "sniff_cells_xlsx", "write_cells_xlsx"]
@@ -107,8 +107,7 @@ def write_cells_xlsx(path: Path, rows: Sequence[dict[str, Any]], more: Sequence[
     for i, row in enumerate(rows, start=1):
         sheet.append([i, *(_plain(row.get(name)) for name in (*EDTOOLS_COLUMNS, *more))])
     sheet.freeze_panes = "B2"
-    with atomic_write(path) as stream:
-        book.save(stream)
+    save_workbook(book, path)
 
 
 def _plain(value: Any) -> Any:

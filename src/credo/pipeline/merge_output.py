@@ -12,6 +12,7 @@ import numpy as np
 from credo.io.edtools import CellRecord, write_cells_yaml
 from credo.io.merged import without_geometry
 from credo.io.reflection_files import write_any
+from credo.io.workbook import save_workbook
 from credo.io.xscale import write_scaled
 from credo.merge.error_model import chi_squares
 from credo.model import Acquisition, Reflections
@@ -164,7 +165,7 @@ def _write_table(path: Path, found: Merged) -> None:
         sheet.append([i, *(_safe(v) for v in row)])
     for x in found.refused:
         sheet.append(["", *[None] * 10, _safe(x.name), False, _safe(x.reason)])
-    book.save(path)
+    save_workbook(book, path)
 
 
 def _safe(value: Any) -> Any:
