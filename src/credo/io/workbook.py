@@ -1,4 +1,4 @@
-"""Excel workbooks whose bytes depend on nothing but what is in them: no time of day, so that results can be compared."""
+"""Excel workbooks whose bytes depend on nothing but their content: no time of day, so that results can be compared."""
 
 from __future__ import annotations
 
