@@ -20,15 +20,17 @@ from credo.io.project import write_json
 from credo.model import Beam, Detector, Ellipse, Experiment, Goniometer, Scan
 from credo.model.errors import CannotDo, CredoError
 
-__all__ = ["DataSet", "geometry", "measured_angles", "recover"]
+__all__ = ["CENTRED", "COLUMNS", "DataSet", "beam_place", "geometry", "measured_angles", "recover"]
 
 #: What is kept of every frame besides NXmx's own columns, with its unit.
 COLUMNS = {
     "x": "um", "y": "um", "z": "um", "b": "deg", "time_before": "s", "a_before": "deg", "time_after": "s",
     "a_after": "deg", "tilt": "deg", "dose": "e/angstrom^2",
 }  # fmt: skip
+#: Block whose sum finds the direct beam, and half of the neighbourhood in which it is then centred [px].
+_BLOCK, _AROUND = 4, 40
 #: Frames of which the direct beam's place is measured.
-_CENTRED = 25
+CENTRED = 25
 
 
 def geometry(rig: Rig, camera_length: float, shape: tuple[int, int], binning: int = 1) -> Experiment:
@@ -157,9 +159,9 @@ class DataSet:
         return before.a + speed * (frame.began - before.time), before.a + speed * (frame.ended - before.time)
 
     def _centre(self, image: np.ndarray) -> None:
-        if len(self._centres) < _CENTRED:
+        if len(self._centres) < CENTRED:
             try:
-                self._centres.append(beam_centre(image))
+                self._centres.append(beam_place(image))
             except CredoError:
                 return
 
@@ -183,6 +185,17 @@ class DataSet:
         if self._store is not None:
             write_json(self.folder / "collect.json", told)
         return told
+
+
+def beam_place(image: np.ndarray) -> np.ndarray:
+    """Place (x, y) [px] of the direct beam: ``beam_centre`` of the neighbourhood of the brightest block, quickly."""
+    rows, columns = (n // _BLOCK * _BLOCK for n in image.shape)
+    parts = [image[i:rows:_BLOCK, j:columns:_BLOCK] for i in (0, 2) for j in (0, 2)]  # every other pixel is enough
+    blocks = np.add.reduce([part.astype(np.float32) for part in parts])
+    i, j = np.unravel_index(int(blocks.argmax()), blocks.shape)
+    low = np.maximum(np.array([i, j]) * _BLOCK - _AROUND, 0)
+    part = image[low[0] : low[0] + 2 * _AROUND, low[1] : low[1] + 2 * _AROUND]
+    return beam_centre(part) + low[::-1]
 
 
 def signed_speed(facts: Mapping[str, Any]) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from credo.io import cbf, mrc, nxmx_write, smv, tiff
-from credo.io.atomic import atomic_folder
+from credo.io.atomic import atomic_folder, plain_write
 from credo.io.open import is_reflections, open_experiment
 from credo.io.overrides import GeometryOverrides
 from credo.io.project import write_experiment
@@ -130,7 +130,8 @@ def _require_geometry(source: Path, name: str, needs: frozenset[str], experiment
 def write_frames(target: Path, form: str, experiment: Experiment, frames: Frames, *, whole: bool = False) -> int:
     """Write all frames to a folder, or to one file if ``whole``; returns the number of clipped values.
 
-    Files are named by the frame's number (00001.img), so that gaps stay gaps.
+    Files are named by the frame's number (00001.img), so that gaps stay gaps. The folder should be one that appears
+    when it is whole (``atomic_folder``): its files are written as they come.
     """
     if form not in FRAME_WRITERS:
         raise UnreadableInput(f"{form}: not a format that credo writes", f"give one of {', '.join(FRAME_WRITERS)}")
@@ -138,19 +139,32 @@ def write_frames(target: Path, form: str, experiment: Experiment, frames: Frames
         return _write_whole(target, form, experiment, frames)
     _refuse_files(target, FRAME_WRITERS[form])
     writers: dict[str, Callable[[Path, int], int]] = {
-        "smv": lambda path, i: smv.write(path, frames[i], experiment, i),
+        "smv": lambda path, i: _smv(path, frames[i], experiment, i),
         "cbf": lambda path, i: cbf.write(path, frames[i], experiment, i),
         "tiff": lambda path, i: _none(tiff.write(path, frames[i])),
-        "mrc": lambda path, i: _none(mrc.write(path, frames[i])),
+        "mrc": lambda path, i: _mrc(path, frames[i]),
     }
     if form not in writers:
         return _write_whole(target / f"frames{FRAME_WRITERS[form]}", form, experiment, frames)
     clipped = 0
+    target.mkdir(parents=True, exist_ok=True)
     for i, number in enumerate(experiment.scan.numbers):
         clipped += writers[form](target / f"{number:05d}{FRAME_WRITERS[form]}", i)
     if form in ("tiff", "mrc"):
         write_experiment(target / "experiment.json", experiment.replace(source=str(target.resolve())))
     return clipped
+
+
+def _smv(path: Path, image: np.ndarray, experiment: Experiment, i: int) -> int:
+    header, data, clipped = smv.encoded(image, experiment, i)
+    plain_write(path, header, data)
+    return clipped
+
+
+def _mrc(path: Path, image: np.ndarray) -> int:
+    header, data = mrc.encoded(image)
+    plain_write(path, header, data.data)
+    return 0
 
 
 def _none(_: None) -> int:

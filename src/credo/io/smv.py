@@ -188,7 +188,16 @@ def _origin(header: dict[str, str], shape: tuple[int, int], pixel: float | None)
 
 
 def write(path: Path, image: np.ndarray, experiment: Experiment, i: int) -> int:
-    """Write image i; returns how many values had to be clipped to 0 ... 65535.
+    """Write image i; returns how many values had to be clipped to 0 ... 65535."""
+    header, data, clipped = encoded(image, experiment, i)
+    with atomic_write(path) as stream:
+        stream.write(header)
+        stream.write(data)
+    return clipped
+
+
+def encoded(image: np.ndarray, experiment: Experiment, i: int) -> tuple[bytes, memoryview, int]:
+    """Header, pixels, and how many values had to be clipped to 0 ... 65535, of image i.
 
     SIZE1 is the number of columns. DIALS takes 516 x 516 pixels for the Timepix of Stockholm, with BEAM_CENTER in
     pixels, and everything else for ADSC's, with BEAM_CENTER in mm and its x down the rows; so it is written.
@@ -227,10 +236,7 @@ def write(path: Path, image: np.ndarray, experiment: Experiment, i: int) -> int:
     if det.pedestal:
         keys["IMAGE_PEDESTAL"] = f"{det.pedestal:g}"
     text = "{\n" + "".join(f"{k}={v};\n" for k, v in keys.items()) + "}"
-    with atomic_write(path) as stream:
-        stream.write(text.encode("ascii").ljust(512, b"\0"))
-        stream.write(np.ascontiguousarray(data, dtype="<u2").tobytes())
-    return clipped
+    return text.encode("ascii").ljust(512, b"\0"), np.ascontiguousarray(data, dtype="<u2").data, clipped
 
 
 def as_unsigned_short(image: np.ndarray) -> tuple[np.ndarray, int]:

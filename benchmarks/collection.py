@@ -1,0 +1,183 @@
+"""Collection: frames written per CPU-second, beside Instamatic's conversion in the same run on the same frames.
+
+``--peers PYTHON``: of an environment with ``pip install instamatic``. Each side runs in a process of its own, rounds
+take turns; CPU time of the process, its system calls included. 200 counting frames, to SMV and MRC with the direct
+beam's place, which is what Instamatic writes after every rotation, and what ``credo collect`` writes for
+``formats = ["smv", "mrc"]``. ``floor``: what writing the bytes costs alone; ``growing``: NXmx while collecting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+_N = 200
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks collection", description=__doc__)
+    parser.add_argument("--peers", type=Path, help="python of an environment with instamatic")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=516, help="pixels along an edge")
+    parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
+    parser.add_argument("--side", choices=["credo", "growing", "instamatic", "floor"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        print(json.dumps(_SIDES[given.side](given.folder, given.size)))
+        return 0
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        _report(_compared(given, Path(folder)), given)
+    return 0
+
+
+def frames(size: int) -> np.ndarray:
+    """(n, size, size) uint16: background of one count, a direct beam, and spots, at places that differ."""
+    rng = np.random.default_rng(0)
+    images = rng.poisson(1.0, (_N, size, size)).astype(np.uint16)
+    y, x = np.mgrid[:size, :size]
+    for i, image in enumerate(images):
+        cy, cx = size / 2 + 3 * np.sin(i / 9), size / 2 + 2 * np.cos(i / 7)
+        image += (3000 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 18)).astype(np.uint16)
+        for sy, sx in rng.integers(5, size - 5, (60, 2)):
+            image[sy - 1 : sy + 2, sx - 1 : sx + 2] += 200
+    return images
+
+
+def timed(work: Callable[[], None]) -> float:
+    began = time.process_time()
+    work()
+    return _N / (time.process_time() - began)
+
+
+def credo(folder: Path, size: int) -> float:
+    """Frames per CPU-second."""
+    from credo.collect.dataset import CENTRED, beam_place
+    from credo.io.convert import write_frames
+    from credo.io.xds_inp import write_xds_inp
+    from credo.model import ArrayFrames, Beam, Detector, Experiment, Goniometer, Scan
+
+    images = frames(size)
+    scan = Scan.regular(_N, -40.0, 0.4)
+    detector = Detector((size, size), 0.00365, (size / 2, size / 2), saturation=11810)
+
+    def work() -> None:
+        centre = np.median([beam_place(image) for image in images[:CENTRED]], axis=0)
+        e = Experiment(Beam(0.02508), detector.replace(origin=tuple(centre)), Goniometer.in_plane(141.0), scan)
+        write_frames(folder / "SMV" / "data", "smv", e, ArrayFrames(images))
+        write_frames(folder / "RED", "mrc", e, ArrayFrames(images))
+        write_xds_inp(folder / "SMV" / "XDS.INP", e, "data/?????.img")
+
+    return timed(work)
+
+
+def growing(folder: Path, size: int) -> float:
+    """Frames per CPU-second appended to an NXmx file, each flushed, as while collecting."""
+    from credo.collect.dataset import COLUMNS
+    from credo.io.nxmx_stream import GrowingNXmx
+    from credo.model import Beam, Detector, Experiment, Goniometer, Scan
+
+    images = frames(size)
+    detector = Detector((size, size), 0.00365, (size / 2, size / 2), saturation=11810)
+    e = Experiment(Beam(0.02508), detector, Goniometer.in_plane(141.0), Scan.regular(0, 0.0, 1.0))
+
+    def work() -> None:
+        store = GrowingNXmx(folder / "frames.h5", e, np.dtype("u2"), COLUMNS, 0.5)
+        for i, image in enumerate(images):
+            values = dict.fromkeys([*COLUMNS, "timestamp", "exposure", "omega", "omega_end"], float(i))
+            store.append(image, values | {"number": i + 1})
+        store.close()
+
+    return timed(work)
+
+
+def floor(folder: Path, size: int) -> float:
+    """The same bytes by nothing but ``open`` and ``write``."""
+    images = frames(size)
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+
+    def work() -> None:
+        for i, image in enumerate(images):
+            for name, head in (("a", bytes(512)), ("b", bytes(1024))):
+                with (folder / name / f"{i:05d}").open("xb", buffering=0) as stream:
+                    stream.write(head)
+                    stream.write(image.data)
+
+    return timed(work)
+
+
+def instamatic(folder: Path, size: int) -> float:
+    """Its own conversion of a buffer, the beam's place found on every frame, 1 thread (8 are not faster)."""
+    package = next(Path(p) / "instamatic" for p in sys.path if (Path(p) / "instamatic").is_dir())
+    shutil.copytree(package / "config", Path(os.environ["instamatic"]) / "config", dirs_exist_ok=True)  # noqa: SIM112
+    for name in ("msvcrt", "comtypes", "comtypes.client"):  # its package imports Windows's console
+        sys.modules.setdefault(name, ModuleType(name))
+    from instamatic.processing.ImgConversionTPX import ImgConversionTPX  # pyright: ignore[reportMissingImports]
+
+    buffer = [(i + 1, image, {"ImageExposureTime": 0.4}) for i, image in enumerate(frames(size))]
+    for name in ("SMV/data", "RED"):
+        (folder / name).mkdir(parents=True)
+
+    def work() -> None:
+        conversion = ImgConversionTPX(
+            buffer=buffer, osc_angle=0.4, start_angle=-40.0, end_angle=40.0, rotation_axis=-2.24,
+            acquisition_time=0.408, flatfield=None, pixelsize=0.00365, physical_pixelsize=0.055, wavelength=0.02508,
+        )  # fmt: skip
+        conversion.threadpoolwriter(smv_path=folder / "SMV", mrc_path=folder / "RED", workers=1)
+
+    return timed(work)
+
+
+_SIDES = {"credo": credo, "growing": growing, "instamatic": instamatic, "floor": floor}
+
+
+def _compared(given: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
+    sides = ["credo", "floor", "growing", *(["instamatic"] if given.peers else [])]
+    found: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(given.rounds):
+        for side in sides:
+            place = folder / side
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            found[side].append(_one(given, side, place))
+            shutil.rmtree(place)
+    return found
+
+
+def _one(given: argparse.Namespace, side: str, place: Path) -> float:
+    python = given.peers if side == "instamatic" else Path(sys.executable)
+    home = place.parent / "home"
+    home.mkdir(exist_ok=True)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "instamatic": str(home), "AppData": str(home)}
+    command = [str(python), __file__, "--side", side, "--folder", str(place), "--size", str(given.size)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return float(json.loads(done.stdout.strip().splitlines()[-1]))
+    raise SystemExit(f"{side}: {done.stderr[-2000:]}")
+
+
+def _report(found: dict[str, list[float]], given: argparse.Namespace) -> None:
+    print(f"{_N} frames of {given.size}² to SMV and MRC, {given.rounds} rounds, frames per CPU-second")
+    print("| | best | median | per frame, best |\n|---|---|---|---|")
+    for side, values in found.items():
+        print(f"| {side} | {max(values):.0f} | {np.median(values):.0f} | {1e3 / max(values):.2f} ms |")
+    if "instamatic" in found:
+        best = max(found["credo"]) / max(found["instamatic"])
+        median = np.median(found["credo"]) / np.median(found["instamatic"])
+        print(f"credo / instamatic: {best:.1f} (best), {median:.1f} (median)")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
