@@ -1,10 +1,11 @@
 """What `process` says of its own result."""
 
+import numpy as np
 import pytest
 
 from credo.io.open import open_experiment
-from credo.model import UnreadableInput
-from credo.pipeline.process import _doubt, process
+from credo.model import CannotDo, Cell, UnreadableInput
+from credo.pipeline.process import _check_determined, _doubt, process
 
 
 @pytest.mark.parametrize(("cc_half", "r_int"), [(0.98, 0.3), (0.1, 0.2), (None, 0.9), (0.5, None)])
@@ -23,6 +24,14 @@ def test_intensities_without_positions_are_refused_with_a_remedy(tmp_path):
     (tmp_path / "a.ins").write_text("TITL a\nCELL 0.0251 5 6 7 90 90 90\nLATT -1\nSFAC C\nUNIT 4\nHKLF 4\nEND\n")
     with pytest.raises(UnreadableInput, match=r"without positions.*\n.*credo solve"):
         process([tmp_path / "a.hkl"], tmp_path / "out")
+
+
+def test_a_cell_of_which_the_spots_tell_two_axes_is_refused():
+    known = np.diag([0.01, 0.02, 0.02, 0.1, 0.1, 0.1]) ** 2
+    _check_determined("crystal", Cell(13, 20, 20, 90, 90, 90, known))
+    known[1, 1] = 8.0**2
+    with pytest.raises(CannotDo, match=r"b is 20.00 Å with an esd of 8.0 Å"):
+        _check_determined("crystal", Cell(13, 20, 20, 90, 90, 90, known))
 
 
 @pytest.mark.data

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.io.open import GeometryOverrides, Opened, in_memory, open_experiment
-from credo.model import CannotDo, CredoError, Experiment, Frames, Reflections, Report, UnreadableInput
+from credo.model import CannotDo, Cell, CredoError, Experiment, Frames, Reflections, Report, UnreadableInput
 from credo.pipeline.collection import measured
 from credo.pipeline.given_orientations import lying_as_given
 from credo.pipeline.output import Output, fingerprint, run_command
@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 Progress = Callable[[str], None]
+
+
+#: Relative esd of a cell length from which that axis counts as unknown.
+_UNDETERMINED = 0.2
 
 
 class ProcessSettings(BaseModel):
@@ -205,7 +209,19 @@ def _index(experiment, spots, settings: ProcessSettings, stages: dict[str, Repor
     experiment, spots, stages["refine"] = refine(
         experiment, spots, RefineSettings(known_cell=settings.cell, round_lens=True)
     )
+    if settings.cell is None:
+        _check_determined(experiment.source, experiment.crystal.cell)
     return experiment, spots
+
+
+def _check_determined(source: str, cell: Cell) -> None:
+    """Spots of one plane of the reciprocal lattice fit any length of the axis across it."""
+    axis, length, esd = max(zip("abc", cell.lengths, cell.esd or (0.0,) * 6), key=lambda a: a[2] / a[1])
+    if esd > _UNDETERMINED * length:
+        raise CannotDo(
+            f"{source}: the spots do not determine the cell: {axis} is {length:.2f} Å with an esd of {esd:.1f} Å",
+            "collect more of this crystal, or give the cell of a known phase by --cell",
+        )
 
 
 def _centring(space_group: str | None) -> str:
