@@ -1,4 +1,4 @@
-"""Images and patterns compared: shift between two images, place of the direct beam, shifts of a series against each other.
+"""Images and patterns compared: shift between two images, place of the direct beam, alignment of a series.
 
 Places are (x, y) in pixels, pixel j reaching from j to j + 1.
 """
@@ -56,8 +56,10 @@ def shift_between(
 
 
 def _flat(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """``image`` over its blur, less one; bad pixels (not ``valid``, or far brighter than the blur) are zero, and what is
-    dark is clipped, lest one crystal at the border outweigh the grain of all the film."""
+    """``image`` over its blur, less one; bad pixels (not ``valid``, or far brighter than the blur) are zero.
+
+    What is dark is clipped, lest one crystal at the border outweigh the grain of all the film.
+    """
     data = image.astype(np.float32)
     weight = np.ones_like(data) if valid is None else valid.astype(np.float32)
     for _ in range(2):

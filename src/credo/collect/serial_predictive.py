@@ -1,4 +1,4 @@
-"""Ours: crystals followed by prediction. The stage's errors are learned, and a view is taken only when they demand it."""
+"""Ours: crystals followed by prediction. The stage's errors are learned; views are taken only when they demand it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from credo.collect.crystals import Crystal, find_crystals
 from credo.collect.raster import raster, view_um
 from credo.collect.rig import Rig
-from credo.collect.rotation import AT_TARGET, Sweep, rotate
+from credo.collect.rotation import Sweep, rotate
 from credo.collect.serial_images import beam_centre, foreshortened, shift_between
 from credo.collect.serial_setup import Bench, to_pattern, to_search
 from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import Steering, go
-from credo.collect.steps import Done, Look, Move, Note, Once, Pause, Pose, Read, Shot, Steps
+from credo.collect.steps import Done, Look, Move, Note, Once, Pause, Pose, Read, Set, Shot, Steps, Stop, Turn
 from credo.collect.tracking import Expected, find_shadow, fit_disc
 from credo.collect.watch import Watch, diffracted
-from credo.model.errors import CannotDo, CredoError
+from credo.model.errors import CannotDo
 
 if TYPE_CHECKING:
     from credo.collect.serial_red import SerialRED
@@ -28,7 +28,7 @@ __all__ = ["Predictive", "PredictiveTracker"]
 #: Standard deviation of a prediction, in beam radii, that asks for a view; frames between two views at least.
 _UNSURE, _APART = 0.3, 12
 #: Share of frames that views may take, and views that are free at the beginning.
-_SHARE, _FREE = 0.036, 3
+_SHARE, _FREE = 0.028, 2
 #: Standard deviation of the eucentric height at which it is measured [µm], tilt for that [deg].
 _HEIGHT_UM, _HEIGHT_DEG = 1.2, 12.0
 #: Least error of a view [µm]; part of a pattern's displacement that is taken back at each frame.
@@ -37,6 +37,23 @@ _VIEW_UM, _GAIN = 0.04, 0.15
 _ARRIVAL_UM, _SAME_UM = 0.4, 1.0
 #: Crystals that are taken: radius of equal area [µm], contrast.
 _RADIUS_UM, _CONTRAST = (0.1, 0.9), 0.08
+#: e/Å²/s per pA/cm².
+_ELECTRONS = 6.241509e-10
+#: Part of the lead of a rotation that is turned before the first view.
+_TAKEN_UP = 0.7
+#: Farthest that a crystal strays between two images of a turn [µm].
+_STRAY_UM = 1.5
+#: Beam of a recovery [µm]; wide views without the crystal after which it is given up; frames that judge a crystal.
+_WIDE_UM, _GIVE_UP, _JUDGED = 1.4, 3, 8
+#: Turns there and back by which the stage is learned; their speed [deg/s], exposure [s], error of a place [µm].
+_SWEEPS, _SWEEP_DEG_S, _SWEEP_S, _PLACE_UM = 2, 4.0, 0.35, 0.06
+
+
+NO_REFLECTIONS = "no reflections"
+
+
+class NotInBeam(CannotDo):
+    """The crystal was not seen in the beam before the rotation: there is no data set."""
 
 
 class PredictiveTracker:
@@ -47,16 +64,29 @@ class PredictiveTracker:
     def __init__(self, bench: Bench, model: StageModel, crystal: int, radius_um: float, start: np.ndarray) -> None:
         self.bench, self.model, self.crystal, self.radius = bench, model, crystal, radius_um
         self.looks = self.missed = self.frames = 0
+        self.reflections = self.dose_rate = 0.0
+        self.dose = np.inf
         self._start, self._since, self._free = start, 0, _FREE
         self._worst = 0.0
 
     def begin(self, rig: Rig, sweep: Sweep, pose: Pose) -> Steps[None]:
         self._sweep, self._pose = sweep, pose
+        if "current_density" in rig.settings:
+            told = yield Read(("current_density",))
+            self.dose_rate = float(told["current_density"] or 0.0) * _ELECTRONS
         self._steering = Steering(self.bench, sweep.exposure)
-        yield from self._steering.aim(self._start)
         self.model.learn(self._where(pose.a, pose.time, -sweep.direction), self._start, _ARRIVAL_UM)
-        view = yield from self._steering.look()
-        yield from self._seen(view, -sweep.direction)
+        # the slack is taken up, and the bearing gone over to the way of the rotation, before the crystal is seen
+        pose = yield from go(Move(a=pose.a + _TAKEN_UP * sweep.lead * sweep.direction))
+        mean, _ = self.model.predict(self._where(pose.a, pose.time, sweep.direction))
+        yield from self._steering.aim(mean)
+        for _ in range(2):
+            view = yield from self._steering.look()
+            reason = yield from self._seen(view, sweep.direction)
+            if reason:
+                raise NotInBeam(reason, "the next crystal is taken")
+            mean, _ = self.model.predict(self._where(pose.a, pose.time, sweep.direction))
+            yield from self._steering.aim(mean)
 
     def _where(self, tilt: float, time: float, way: float) -> Where:
         p = self._pose
@@ -66,6 +96,12 @@ class PredictiveTracker:
         s = self._sweep
         self.frames += 1
         self._since += 1
+        if self.dose_rate * (shot.after.time - self._pose.time) > self.dose:
+            return "dose budget"
+        if self.frames <= _JUDGED:
+            self.reflections += diffracted(shot.image)
+            if self.frames == _JUDGED and self.reflections <= 0:
+                return NO_REFLECTIONS
         place = beam_centre(shot.image, self.bench.valid)
         self._steering.trim(_GAIN * np.clip(self.bench.centre - place, -3, 3))
         ahead = shot.after.a + 0.5 * s.direction * s.speed * s.exposure
@@ -90,30 +126,41 @@ class PredictiveTracker:
             return error.reason
         return ""
 
-    def _seen(self, view: Shot, way: float) -> Steps[str]:
+    def _recover(self, way: float) -> Steps[str]:
+        """A view with a wide beam: where is the crystal that the narrow one does not meet?"""
+        yield Set({"brightness": self.bench.brightness(_WIDE_UM)})
+        view = yield from self._steering.look()
+        self.looks += 1
+        yield Set({"brightness": self.bench.narrow})
+        return (yield from self._seen(view, way, wide=True))
+
+    def _seen(self, view: Shot, way: float, wide: bool = False) -> Steps[str]:
         """Learn from a defocused view; a crystal that is not in it is looked for around where it should be."""
         tilt = 0.5 * (view.before.a + view.after.a)
         where = self._where(tilt, view.after.time, way)
         mean, sd = self.model.predict(where)
         image, at = view.image, self._steering.place
         try:
-            disc = fit_disc(np.where(self.bench.valid, image, np.median(image)))
+            disc = fit_disc(image)
         except CannotDo as error:
             yield Note("view", {"reason": error.reason})
             self.missed += 1
             return "" if self.missed < 3 else "no beam in the defocused view"
         scale = float(np.sqrt(abs(np.linalg.det(self.bench.shadow))))
         off = self.bench.shadow @ (mean - at)
-        sigma = scale * float(np.clip(np.hypot(*sd) / np.sqrt(2), 0.1, 0.6))
+        sigma = scale * float(np.clip(np.hypot(*sd) / np.sqrt(2), 0.1, 0.8 if wide else 0.4))
         found = find_shadow(
             image, disc, Expected((float(off[0]), float(off[1])), sigma, self.radius * scale), valid=self.bench.valid
         )
-        good = found.seen and found.confidence > 0.8
+        good = found.seen and found.confidence > 0.6
         facts = {"tilt": tilt, "seen": good, "expected_um": (mean - at).tolist(), "sd_um": sd.tolist()}
+        if not good and not wide:
+            yield Note("view", facts)
+            return (yield from self._recover(way))
         if not good:
             self.missed += 1
-            yield Note("view", facts)
-            return "" if self.missed < 4 else "the crystal is not in the beam"
+            yield Note("view", {**facts, "wide": True})
+            return "" if self.missed < _GIVE_UP else "the crystal is not in the beam"
         self.missed = 0
         here = at + np.linalg.solve(self.bench.shadow, np.array(found.offset))
         self.model.learn(where, here, max(found.error / scale, _VIEW_UM))
@@ -132,6 +179,7 @@ class Predictive:
         self.model = StageModel(bench.lift)
         self.taken, self._number = 0, 0
         self._film = 0.0
+        self._sweeps = 0
         self._done: list[np.ndarray] = []
 
     def collect(self, middle: tuple[float, float]) -> Steps[int]:
@@ -151,6 +199,51 @@ class Predictive:
                 self.taken = int(earlier["data sets"])
         return self.taken
 
+    def _learn_stage(self) -> Steps[bool]:
+        """Turn through the whole range and back while the search image shows one crystal: the bearing's path."""
+        low, up = self.plan.range_deg
+        yield from to_search(self.plan.optics, self.bench.wide, self.bench.neutral)
+        crystal = yield from self._lone_crystal()
+        if crystal is None:
+            return False
+        self._number += 1
+        place = self.bench.grid(np.array([crystal.x, crystal.y]))
+        for way, end in ((1.0, up + 1), (-1.0, low - 1)):
+            place = yield from self._watch_turning(way, end, place, crystal.area_um2)
+            yield Note("stage", {"to_deg": end, "found": place is not None})
+            if place is None:
+                return False
+        return True
+
+    def _watch_turning(self, way: float, end: float, place: np.ndarray, area: float) -> Steps[np.ndarray | None]:
+        """Views of the crystal from here to ``end``; returns where it was last, None if it was lost."""
+        first = yield Look(_SWEEP_S, stream=True)
+        yield Turn(end, _SWEEP_DEG_S)
+        p, missed = first.after, 0
+        while way * (end - p.a) > 0.6 and missed < 6:
+            shot = yield Look(_SWEEP_S, stream=True)
+            p = shot.after
+            tilt = 0.5 * (shot.before.a + p.a)
+            found = find_crystals(_whole(shot.image, self.bench.valid), self.bench.pixel_um)
+            offs = [self.bench.grid(np.array([c.x, c.y])) for c in found if 0.3 < c.area_um2 / area < 3]
+            gaps = [float(np.hypot(*(o - place))) for o in offs]
+            if not gaps or min(gaps) > _STRAY_UM:
+                missed += 1
+                continue
+            place, missed = offs[int(np.argmin(gaps))], 0
+            rotation = -2 * self._number - (way > 0)
+            at = Where(self._number, rotation, p.x, p.y, p.z, tilt, way, p.time)
+            self.model.learn(at, place, _PLACE_UM)
+        yield Stop()
+        return place if missed < 6 else None
+
+    def _lone_crystal(self) -> Steps[Crystal | None]:
+        """The clearest isolated crystal in the middle of the view."""
+        shot = yield Look(self.plan.optics.search_exposure)
+        found = find_crystals(_whole(shot.image, self.bench.valid), self.bench.pixel_um, gap_um=1.5, edge_um=3.0)
+        alone = [c for c in found if c.isolated and c.contrast > 2 * _CONTRAST and c.area_um2 < 1.5]
+        return max(alone, key=lambda c: c.significance, default=None)
+
     def _field(self, x: float, y: float) -> Steps[None]:
         pose = yield Read()
         z, sd = self.model.height(x, y)
@@ -161,6 +254,10 @@ class Predictive:
             yield from self._measure_height(x, y)
             z, sd = self.model.height(x, y)
             yield from go(Move(z=z))
+        if self._sweeps < _SWEEPS:
+            yield from go(Move(a=self.plan.range_deg[0] - 1))
+            self._sweeps += yield from self._learn_stage()
+        pose = yield Read()
         low, up = self.plan.range_deg
         ends = (low, up) if abs(pose.a - low) < abs(pose.a - up) else (up, low)
         if abs(pose.a - ends[0]) > 5:
@@ -202,7 +299,7 @@ class Predictive:
         self._film = max(self._film, level)
         if level < 0.25 * self._film:
             return [], pose
-        found = find_crystals(np.where(self.bench.valid, image, level), self.bench.pixel_um, gap_um=self.plan.gap_um)
+        found = find_crystals(_whole(image, self.bench.valid), self.bench.pixel_um, gap_um=self.plan.gap_um)
         cosine = float(np.cos(np.radians(pose.a)))
         taken = []
         for c in found:
@@ -224,8 +321,7 @@ class Predictive:
         yield from to_search(self.plan.optics, self.bench.wide, self.bench.neutral)
         pose = yield from go(Move(x=float(place[0]), y=float(place[1])))
         shot = yield Look(self.plan.optics.search_exposure)
-        image = np.where(self.bench.valid, shot.image, np.median(shot.image))
-        again = find_crystals(image, self.bench.pixel_um)
+        again = find_crystals(_whole(shot.image, self.bench.valid), self.bench.pixel_um)
         offs = [self.bench.grid(np.array([c.x, c.y])) for c in again]
         gaps = [float(np.hypot(*o)) for o in offs]
         if not gaps or min(gaps) > 1.5:
@@ -238,12 +334,21 @@ class Predictive:
         self._number += 1
         radius = float(np.sqrt(again[best].area_um2 / np.pi))
         tracker = PredictiveTracker(self.bench, self.model, self._number, radius, offs[best])
+        tracker.dose = self.plan.dose_e_per_A2
         yield from to_pattern(self.plan.optics, self.bench.narrow, self.bench.focus)
-        self.taken += 1
         about: dict[str, Any] = {
             "camera_length_mm": self.plan.optics.camera_length, "sample": self.plan.sample, "strategy": "default",
             "place_um": [pose.x, pose.y], "target_um": place.tolist(), "radius_um": radius,
         }  # fmt: skip
         sweep = Sweep(start, last, self.plan.speed_deg_s, self.plan.exposure_s, lead=abs(lead))
-        yield from rotate(self.rig, sweep, f"{self.taken:04d}", about, tracker, Watch(lost=-1.0))
+        try:
+            yield from rotate(self.rig, sweep, f"{self.taken + 1:04d}", about, tracker, Watch(lost=-1.0))
+        except NotInBeam as error:
+            return error.reason
+        self.taken += 1
         return ""
+
+
+def _whole(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """``image`` with the camera's seams at the level of the film."""
+    return np.where(valid, image, np.median(image))

@@ -1,4 +1,4 @@
-"""The plan ``serial-red``: every isolated crystal of an area rotated in the beam, found, centred, followed by itself."""
+"""The plan ``serial-red``: every isolated crystal of an area found, centred, and rotated while the beam follows it."""
 
 from __future__ import annotations
 

@@ -24,6 +24,8 @@ __all__ = ["SHIFTS", "Bench", "SerialOptics", "set_up", "to_pattern", "to_search
 SHIFTS = ("beamshift", "imageshift1", "imageshift2")
 #: Steps of calibration: beam shift in the image and defocused, image shifts defocused, all focused [units].
 _BEAM_STEP, _BLUR_STEPS, _SHARP_STEPS = 40.0, (30.0, 700.0, 700.0), (200.0, 1200.0, 800.0)
+#: Radius of the beam of the search image, in its edges.
+_WIDE = 1.1
 #: Exposures by which the stage is measured, per search exposure: bare film shows little.
 _LONG = 5.0
 #: Stage step [µm], height step [µm] and tilt [deg] of the calibration of the stage.
@@ -57,12 +59,14 @@ class Bench:
     unit of ``beamshift`` moves the beam by ``beam`` [grid µm]; in the defocused pattern 1 µm is ``shadow`` [px].
     ``sharp``, ``blurred``: px that a unit of each deflector of SHIFTS moves the focused and the defocused pattern.
     ``lift``: µm across the axis per µm of height z and sine of the tilt. ``neutral``: deflectors to begin with.
-    ``centre``: of the focused pattern [px]; ``wide``, ``narrow``: brightness; ``focus``: difffocus of a sharp pattern.
+    ``centre``: of the focused pattern [px]; ``wide``, ``narrow``: brightness of beams of ``wide_um`` and the optics'
+    radius; ``focus``: difffocus of a sharp pattern.
     """
 
     optics: SerialOptics
     pixel_um: float
     wide: float
+    wide_um: float
     narrow: float
     focus: float
     beam_px: np.ndarray
@@ -83,6 +87,12 @@ class Bench:
     def units(self, um: np.ndarray) -> np.ndarray:
         """Beam shift (2,) [units] that moves the beam by ``um`` (2,) on the grid."""
         return np.linalg.solve(self.beam, um)
+
+    def brightness(self, radius_um: float) -> float:
+        """Brightness at which the beam has this radius."""
+        o = self.optics
+        share = (radius_um - o.beam_um) / (self.wide_um - o.beam_um)
+        return float(round(self.narrow + share * (self.wide - self.narrow)))
 
     def facts(self) -> dict[str, Any]:
         """As plain JSON, for the event log."""
@@ -133,7 +143,8 @@ def set_up(o: SerialOptics, rig: Rig) -> Steps[Bench]:
     beam = np.linalg.solve(image, beam_image)
     shadow = blurred["beamshift"] @ np.linalg.inv(beam)
     bench = Bench(
-        o, pixel_um, wide, narrow, focus, beam_px, image, beam, shadow, sharp, blurred, lift, neutral,
+        o, pixel_um, wide, _WIDE * min(rig.camera.shape) * pixel_um, narrow, focus, beam_px, image, beam, shadow, sharp,
+        blurred, lift, neutral,
         valid, centre,
     )  # fmt: skip
     yield Note("bench", bench.facts())
@@ -164,7 +175,7 @@ def _brightness(o: SerialOptics, pixel_um: float, edge: int) -> Steps[tuple[floa
     third = yield from _disc()
     narrow = float(round(narrow + (o.beam_um - third.radius * pixel_um) / slope))
     yield Set({"brightness": narrow})
-    return narrow, float(round(crossover + 1.1 * edge * pixel_um / slope))
+    return narrow, float(round(crossover + _WIDE * edge * pixel_um / slope))
 
 
 def _beam_in_image(neutral: tuple[float, float]) -> Steps[tuple[np.ndarray, np.ndarray]]:

@@ -134,7 +134,8 @@ class StageModel:
         sines, falls = np.sin(ta) * np.sin(tb), (1 - np.cos(ta)) * (1 - np.cos(tb))
         own = a[:, None, 0] == b[None, :, 0]
         spell = np.exp(-0.5 * ((a[:, None, 5] - b[None, :, 5]) / p.knot) ** 2)
-        out = p.swing**2 * (sines + falls)
+        # across the axis a swing that goes with the sine is a height
+        out = p.swing**2 * (falls if axis else sines + falls)
         out += spell * p.bearing**2 * (a[:, None, 6] == b[None, :, 6])
         out += spell * p.fresh**2 * (a[:, None, 1] == b[None, :, 1])
         out += own * (

@@ -1,4 +1,4 @@
-"""Beam and pattern steered together: the beam follows the crystal, the image shifts keep the pattern where it was (descan).
+"""Beam and pattern steered together: the beam follows the crystal, image shifts keep the pattern in place (descan).
 
 With beam shift b, image shifts i₁, i₂ [units] and their effects on the focused (F) and the defocused (D) pattern [px],
 F_b b + F₁ i₁ + F₂ i₂ = 0 and D_b b + D₁ i₁ + D₂ i₂ = m: four linear equations (thesis, section 4.2.5).

@@ -6,6 +6,7 @@ Numbers that the thesis does not give are those of the public program (autocRED 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from credo.collect.crystals import Crystal, find_by_threshold, opaque
 from credo.collect.rig import Rig
 from credo.collect.rotation import Sweep
 from credo.collect.serial_images import shift_between
-from credo.collect.serial_setup import Bench, to_pattern, to_search
+from credo.collect.serial_setup import Bench, to_pattern
 from credo.collect.serial_steering import Steering, go
 from credo.collect.steps import Look, Move, Pose, Read, Set, Shot, Steps
 from credo.collect.tracking import Disc, disc_by_sums, inner_variance, shadow_by_percentiles
@@ -33,6 +34,8 @@ __all__ = [
 
 #: Rotation, angle between looks, step of the height [deg, deg, µm], shift that asks for one [px].
 _TURN, _EVERY, _STEP_UM, _SHIFT_PX = 15.0, 2.0, 1.0, 5.0
+#: Change of the height that one measurement may ask for [µm].
+_FARTHEST = 40.0
 #: Ratios of the inner variance and of the pattern's sum that call for robust tracking; ratios that mean "lost".
 _ROBUST, _SUM, _LOST = (0.5, 2.0), (0.85, 1.15), (0.2, 5.0)
 #: Interval of robust tracking, and robust looks after which the references are taken anew.
@@ -46,10 +49,14 @@ def _search(bench: Bench) -> Steps[np.ndarray]:
 
 def mended(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """``image`` with the camera's seams filled from the nearest pixels that are valid."""
-    if valid.all():
-        return image
-    near = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return image[tuple(near)]  # type: ignore[index]
+    return image if valid.all() else image[_nearest(valid.shape, valid.tobytes())]
+
+
+@lru_cache(maxsize=2)
+def _nearest(shape: tuple[int, ...], valid: bytes) -> tuple[np.ndarray, ...]:
+    """Indices of the nearest valid pixel of every pixel."""
+    bad = ~np.frombuffer(valid, dtype=bool).reshape(shape)
+    return tuple(ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True))  # type: ignore[arg-type]
 
 
 def find_thesis(image: np.ndarray, bench: Bench, gap_um: float = 1.0) -> list[Crystal]:
@@ -119,14 +126,9 @@ def height_by_two(bench: Bench, tilt_deg: float = 10.0, step_um: float = 4.0) ->
     change = (shifts[1] - shifts[0]) / step_um
     if abs(change) < 0.05:
         raise CannotDo("the image does not move with the height at this tilt", "begin where there is something to see")
-    z = float(np.clip(here.z - shifts[0] / change, *rig_range(here.z)))
+    z = float(np.clip(here.z - shifts[0] / change, here.z - _FARTHEST, here.z + _FARTHEST))
     yield from go(Move(z=z))
     return z
-
-
-def rig_range(z: float, most: float = 40.0) -> tuple[float, float]:
-    """Heights that a measurement may ask for [µm]."""
-    return z - most, z + most
 
 
 def blank_variance(bench: Bench, particles: list[Crystal], exposure: float) -> Steps[float]:

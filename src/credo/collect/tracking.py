@@ -22,6 +22,8 @@ _AZIMUTHS, _WORK_RADIUS = 48, 24
 _INNER, _VISIBLE = 0.94, 0.35
 #: Significance from which the place is the middle of the dark area; error by shapes that are not discs, per radius.
 _CLEAR, _SHAPE = 10.0, 0.08
+#: Most that a film's thickness varies the depth by, over a shadow; significance against that of a deep shadow.
+_UNEVEN, _DEEP = 0.05, 5.0
 #: The constant beside a shadow is that of a disc this many times as large: coarse texture is the same in both.
 _AROUND = 1.8
 #: Radii tried without a prediction (in beam radii), and with one (in the predicted radius).
@@ -125,14 +127,17 @@ def find_shadow(
         off2 = (x - expected.offset[0] / scale) ** 2 + (y - expected.offset[1] / scale) ** 2
         score = np.where(z > 0, score - 0.5 * off2 / max(expected.sigma / scale, 0.5) ** 2, -np.inf)
     i, j = np.unravel_index(int(np.argmax(score)), score.shape)
-    best = float(z[i, j])
+    area = np.pi * radius**2
+    # a large shadow leaves too few places to know the scatter by, but no film is as uneven as a deep one
+    deep = float(depth[i, j]) / np.sqrt(1 / max(disc.level * scale**2 * area, 1e-6) + _UNEVEN**2)
+    best = max(float(z[i, j]), deep)
+    score = score + 0.5 * (best**2 - float(z[i, j]) ** 2)
     at, error = _vertex(score, int(i), int(j), scale)
-    if best > _CLEAR:
+    if best > _CLEAR or deep > _DEEP:
         at = _middle(d, int(i), int(j), 0.5 * float(depth[i, j]), 1.8 * radius)
     error = float(np.hypot(error, _SHAPE * radius * scale))
-    area = np.pi * radius**2
     trials = max(4 * inside.sum() / area, 4.0)
-    seen = best > _student(np.sqrt(2 * np.log(trials * len(sizes) / false_alarm)), free)
+    seen = best > _student(np.sqrt(2 * np.log(trials * len(sizes) / false_alarm)), free) or deep > _DEEP
     near = np.hypot(x - x[i, j], y - y[i, j]) < 0.1 * disc.radius / scale
     weight = np.exp(np.minimum(score - score[i, j], 0))
     nothing = trials * np.exp(-min(float(score[i, j]), 500.0)) * area

@@ -10,12 +10,12 @@ from credo.instrument.sim.settings import Imperfections
 from credo.instrument.sim.truth import StageTruth
 from credo.kernels.rotation import rotation_from_vector, rotation_matrix
 
-__all__ = ["Goniometer", "Pose"]
+__all__ = ["Goniometer", "Pose", "Way"]
 
 #: Knots of the rotation's unevenness [deg], and how many there are.
 _KNOT, _KNOTS = 0.15, 4096
-#: Degrees between the knots of the irregular swing.
-_SWING_KNOT = 3.0
+#: Degrees between the knots of the irregular swing; degrees over which the bearing goes over to the other way.
+_SWING_KNOT, _REVERSAL_DEG = 3.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,15 @@ class Pose:
         return (np.asarray(g) - self.centre) @ self.rotation.T + self.offset
 
 
+@dataclass(frozen=True)
+class Way:
+    """The way that the tilt goes since it last turned back: its sign, the how-manieth way, the tilt [deg] it began at."""
+
+    forward: bool = True
+    number: int = 0
+    since: float = 0.0
+
+
 class Goniometer:
     """The true pose for given drive positions."""
 
@@ -44,6 +53,7 @@ class Goniometer:
         rng = np.random.default_rng([truth.seed, 12])
         self._uneven = imperfections.rotation_jitter_deg * rng.normal(size=(2, _KNOTS))
         self._unsteady = imperfections.unsteady_um * rng.normal(size=(2, 128, 2))
+        self._ways: dict[int, np.ndarray] = {}
         self._wobble = imperfections.wobble_deg * rng.normal(size=(2, 3))
         out = np.radians(truth.axis_out_deg)
         self.axis = np.array([np.cos(out), 0.0, np.sin(out)])
@@ -57,24 +67,41 @@ class Goniometer:
         uneven = (1 - f) * knots[n % _KNOTS] + f * knots[(n + 1) % _KNOTS]
         return self._truth.tilt_scale * driven + float(uneven)
 
-    def _irregular(self, driven: float, forward: bool) -> np.ndarray:
-        """Irregular part of the swing (2,) [µm], none at zero tilt; other on the way back than on the way there."""
-        knots = self._unsteady[0 if forward else 1]
+    def _irregular(self, driven: float, way: Way) -> np.ndarray:
+        """Irregular part of the swing (2,) [µm]: the bearing's own, other there than back, and what is new each time."""
+        w = min(abs(driven - way.since) / _REVERSAL_DEG, 1.0) if way.number else 1.0
+        now = self._curve(driven, way.forward, way.number)
+        if w == 1.0:
+            return now
+        return w * now + (1 - w) * self._curve(driven, not way.forward, way.number - 1)
+
+    def _curve(self, driven: float, forward: bool, number: int) -> np.ndarray:
+        new = self._of.unsteady_new
+        knots = np.sqrt(1 - new) * self._unsteady[0 if forward else 1] + np.sqrt(new) * self._fresh(number)
         u = driven / _SWING_KNOT + 64
         n = int(np.clip(np.floor(u), 0, 126))
         f = u - n
         # cubic between knots, level at each: no jumps of the speed
         f = f * f * (3 - 2 * f)
-        return (1 - f) * knots[n] + f * knots[n + 1] - knots[64]
+        return (1 - f) * knots[n] + f * knots[n + 1]
+
+    def _fresh(self, number: int) -> np.ndarray:
+        """Knots (128, 2) that only this way has [µm]."""
+        if number not in self._ways:
+            if len(self._ways) > 8:
+                self._ways.clear()
+            rng = np.random.default_rng([self._truth.seed, 15, number])
+            self._ways[number] = self._of.unsteady_um * rng.normal(size=(128, 2))
+        return self._ways[number]
 
     def eucentric_height(self, x_um: float, y_um: float) -> float:
         """Stage height z [µm] at which a point at (x, y) of a flat grid lies on the rotation axis."""
         x, y = x_um / 1000, y_um / 1000
         return float(self._truth.height @ np.array([1, x, y, x * x, x * y, y * y]))
 
-    def pose(self, driven: dict[str, float], forward: bool, t: float, late: np.ndarray) -> Pose:
+    def pose(self, driven: dict[str, float], way: Way, t: float, late: np.ndarray) -> Pose:
         """``driven``: x y z [µm] a b [deg]; ``late`` (2,) [µm] is what creep has not yet moved."""
-        alpha, beta = self.true_tilt(driven["a"], forward), driven["b"]
+        alpha, beta = self.true_tilt(driven["a"], way.forward), driven["b"]
         x, y = driven["x"] + late[0], driven["y"] + late[1]
         centre = np.array([x, y, self.eucentric_height(x, y) - driven["z"]])
         turn = rotation_matrix(self.axis, np.radians(alpha)) @ rotation_matrix(np.array([0, 1.0, 0]), np.radians(beta))
@@ -84,5 +111,5 @@ class Goniometer:
         where = np.array([1.0, x / 1000, y / 1000])
         swing = self._truth.swing @ where @ np.array([np.sin(a), 1 - np.cos(a)])
         drift = self._truth.drift * t
-        aside = swing + drift + self._irregular(driven["a"], forward)
+        aside = swing + drift + self._irregular(driven["a"], way)
         return Pose(turn, centre, np.array([aside[0], aside[1], 0.0]), alpha, beta)

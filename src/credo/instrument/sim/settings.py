@@ -44,7 +44,7 @@ class SampleSettings(_Table):
     mesh: int = Field(default=400, ge=50, le=1000, description="squares per inch")
     film_waviness_um: float = Field(default=2.0, ge=0, description="rms height of the film [µm]")
     mean_free_path_um: float = Field(
-        default=0.35, gt=0, description="of crystals, for scattering out of the image [µm]; larger: fainter shadows"
+        default=0.22, gt=0, description="of crystals, for scattering out of the image [µm]; larger: fainter shadows"
     )
     dynamical: float = Field(
         default=0.28, ge=0, description="0: kinematical; else systematic scatter of equivalents (28 % in real data)"
@@ -93,7 +93,10 @@ class Imperfections(_Table):
     wobble_deg: float = Field(default=0.02, ge=0, description="rms tilt of the rotation axis while it turns [deg]")
     height_um: float = Field(default=8.0, ge=0, description="rms of the eucentric height over the grid [µm]")
     swing_um: float = Field(default=1.5, ge=0, description="rms amplitude of the axis's sideways swing [µm]")
-    unsteady_um: float = Field(default=0.15, ge=0, description="rms of its irregular part, over a few degrees [µm]")
+    unsteady_um: float = Field(default=0.38, ge=0, description="rms of its irregular part, over a few degrees [µm]")
+    unsteady_new: float = Field(
+        default=0.3, ge=0, le=1, description="share of its variance that is new whenever the tilt turns back"
+    )
     drift_nm_s: float = Field(default=0.15, ge=0, description="rms thermal drift [nm/s]")
     creep: float = Field(default=0.03, ge=0, description="share of a move that comes late (at most 0.3 µm)")
     creep_s: float = Field(default=8.0, gt=0, description="its time constant [s]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,7 +13,7 @@ from credo.instrument.errors import HardwareFault
 from credo.instrument.protocols import AXES, Holder, Property, StagePosition, StageState
 from credo.instrument.sim.axis import Axis
 from credo.instrument.sim.faults import Faults
-from credo.instrument.sim.goniometer import Goniometer, Pose
+from credo.instrument.sim.goniometer import Goniometer, Pose, Way
 from credo.instrument.sim.settings import SimulatorSettings
 from credo.instrument.sim.truth import StageTruth
 
@@ -44,6 +45,7 @@ class SimulatedStage:
         self._goniometer = Goniometer(truth, i)
         self._phase, self._limit = truth.readout_phase, settings.tilt_limit_deg
         self._rng = np.random.default_rng([settings.seed, 13])
+        self._ways: deque[tuple[float, Way]] = deque([(float("-inf"), Way())], maxlen=64)
         self._stuck = False
         self._faults = faults or Faults()
         self._lock = threading.RLock()
@@ -100,7 +102,15 @@ class SimulatedStage:
                     self._stuck, goal = True, float(np.clip(goal, -limit, limit))
                 elif k in "xy":
                     goal += self._of.arrival_um * float(self._rng.normal())
+                if k == "a":
+                    self._turn_back(now, goal)
                 self._axis[k].start(now, goal, self._speed if k == "a" else None)
+
+    def _turn_back(self, now: float, goal: float) -> None:
+        """Remember that the tilt goes the other way from ``now`` on."""
+        way, here = self._ways[-1][1], self._axis["a"].motor(now)
+        if goal != here and (goal > here) != way.forward:
+            self._ways.append((now, Way(goal > here, way.number + 1, self._axis["a"].driven(now))))
 
     def stop(self) -> None:
         now = self._clock.now()
@@ -120,9 +130,9 @@ class SimulatedStage:
         """Where the specimen truly is at time ``t`` of the clock: for the simulator only."""
         with self._lock:
             driven = {k: self._axis[k].driven(t) for k in AXES}
-            tilt = self._axis["a"].last_move(t)
+            way = next((w for began, w in reversed(self._ways) if began <= t), self._ways[0][1])
             late = np.array([self._late(k, t) for k in "xy"])
-        return self._goniometer.pose(driven, tilt.target >= tilt.origin, t, late)
+        return self._goniometer.pose(driven, way, t, late)
 
     def moving(self, t: float) -> bool:
         """Whether any drive moves at ``t``."""
