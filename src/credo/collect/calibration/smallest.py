@@ -25,6 +25,8 @@ __all__ = ["Smallest", "find_smallest"]
 #: Radii of discs that tell, smallest and largest, as shares of the frame's edge; those of the fine points, which are
 #: brighter than what a film scatters around them.
 _TELLS, _FINE = (0.035, 0.42), (0.06, 0.14)
+#: What lies at the discs' edges does not average out between the two sides [px of radius].
+_EDGE = 0.01
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,6 @@ def _fitted(seen: np.ndarray) -> Smallest:
     vertex, curve = -p[1] / (2 * p[2]), np.sqrt(p[2])
     by = np.array([0.0, -1 / (2 * p[2]), p[1] / (2 * p[2] ** 2)])
     return Smallest(
-        float(middle + unit * vertex), float(unit * np.sqrt(by @ covariance @ by)), float(curve / unit),
+        float(middle + unit * vertex), float(np.hypot(unit * np.sqrt(by @ covariance @ by), _EDGE * unit / curve)), float(curve / unit),
         float(np.sqrt(covariance[2, 2]) / (2 * curve * unit)), fit_response(value[:, None], seen[:, 2:4]), seen,
     )  # fmt: skip

@@ -81,7 +81,7 @@ def _walked(rig: Rig, view: View, s: StageSettings, home: Pose) -> Steps[tuple[n
         shot = yield from _at(view, s, home, off)
         here = _mean(shot)
         moved = np.array([here.x - where.x, here.y - where.y])
-        near, within = (None, np.inf) if k < 2 else (rough @ moved, 0.15 * s.reach * min(rig.camera.shape) + 6)
+        near, within = (None, np.inf) if k < 2 else (rough @ moved, 0.6 * s.reach * min(rig.camera.shape))
         try:
             place = place_in(rig, view.kind, shot.image, reference, near, within)
         except CannotDo as error:
@@ -91,9 +91,16 @@ def _walked(rig: Rig, view: View, s: StageSettings, home: Pose) -> Steps[tuple[n
             place = np.full(2, np.nan)
         at.append([*moved, here.time])
         places.append(place)
-        if k == 1:  # what the stage says that it did, not what it was told: small moves end far off
-            rough = np.array(places[1:]).T @ np.linalg.inv(np.array(at)[1:, :2].T)
+        if k > 0:
+            rough = _rough(np.array(at)[:, :2], np.array(places))
     return np.array(at), np.array(places), failed
+
+
+def _rough(at: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(2, 2) pixels per µm of the read-outs so far. The first ones are small, and a move that was corrected ends on the
+    other side of the slack: only later ones make it right."""
+    known = np.isfinite(places).all(axis=1)
+    return np.linalg.lstsq(at[known], places[known], rcond=None)[0].T
 
 
 def view_nm(rig: Rig, view: View) -> float:
