@@ -75,3 +75,19 @@ def test_a_folder_without_what_frames_recorded(tmp_path, capsys):
     (tmp_path / "old").mkdir()
     assert run(["orient", str(tmp_path / "old"), "--out", str(tmp_path / "o")]) == 2
     assert "credo process" in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_said_on_stderr(series, tmp_path, capsys):
+    """Positions that are mirrored; and a structure of another cell ends the work."""
+    path = tmp_path / "mirrored.csv"
+    rows = np.column_stack([series.frame, series.hkl, series.intensity, series.sigma, series.xy * [1, -1]])
+    path.write_text("frame,h,k,l,intensity,sigma,x,y\n" + "".join(",".join(f"{v:g}" for v in r) + "\n" for r in rows))
+    assert run(["orient", str(path), *GIVEN, "--out", str(tmp_path / "o")]) == 0
+    assert "credo orient: wrong hand: " in capsys.readouterr().err
+    report = json.loads((tmp_path / "o" / "report.json").read_text())
+    assert "wrong hand" in {p["kind"] for p in report["problems"]}
+    assert report["in_plane"]["pixels_angstrom"] == pytest.approx(300, rel=0.01)
+    assert (tmp_path / "o" / "orientations.cif_pets").is_file()
+    cif = Path(__file__).parents[2] / "src" / "credo" / "io" / "samples" / "paracetamol.cif"
+    assert run(["orient", str(path), *GIVEN, "--dynamical", str(cif), "--out", str(tmp_path / "d")]) == 1
+    assert "is not that of the data" in capsys.readouterr().err

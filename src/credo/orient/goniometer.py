@@ -63,8 +63,14 @@ def goniometer_study(
         more["readout_amplitude"], _, more["readout_period_frames"], _ = _sinusoid(error)
     if period is not None and 2 <= period <= len(steps) // 3:
         more |= _stepwise(path, noise, period)
-    rms = float(np.sqrt(max(np.mean(height**2) - np.nanmedian(noise[:, 1]), 0)))
+    rms = float(np.sqrt(max(np.mean(height**2) - _median(noise[:, 1]), 0)))
     return GoniometerStudy(step, step_esd, rms, amplitude, amplitude_esd, length, share, **more)
+
+
+def _median(x: np.ndarray) -> float:
+    """Of what is known; nought where nothing is."""
+    known = x[np.isfinite(x)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def _of_steps(variance: np.ndarray) -> np.ndarray:
@@ -75,7 +81,7 @@ def _mean_and_spread(steps: np.ndarray, variance: np.ndarray) -> tuple[float, fl
     """Mean, and the standard deviation of single values with the variance of their errors taken off."""
     if len(steps) < 2:
         return float(np.mean(steps)) if len(steps) else float("nan"), 0.0
-    spread = float(np.var(steps, ddof=1)) - float(np.nanmedian(variance))
+    spread = float(np.var(steps, ddof=1)) - float(_median(variance))
     return float(np.mean(steps)), float(np.sqrt(max(spread, 0.0)))
 
 
@@ -115,7 +121,7 @@ def _stepwise(path: Path, noise: np.ndarray, period: int) -> dict[str, Any]:
     moves = np.diff(turn[:, middle])
     middle_noise = noise[: blocks * period, 0].reshape(blocks, period)[:, middle]
     moved, moved_esd = _mean_and_spread(moves, _of_steps(middle_noise))
-    tilt, tilt_esd = _mean_and_spread(along.ravel(), np.full(along.size, 2 * np.nanmedian(noise[:, 0])))
+    tilt, tilt_esd = _mean_and_spread(along.ravel(), np.full(along.size, 2 * _median(noise[:, 0])))
     rise = np.sum(height[:, -1] - height[:, 0]) / np.sum(turn[:, -1] - turn[:, 0])
     drift = np.sum(np.diff(height[:, middle])) / np.sum(moves)
     return {

@@ -19,9 +19,12 @@ __all__ = ["Problem", "problems_of"]
 #: Significance of a strain at which it is looked into, and at which it needs no confirmation by a better fit.
 _DOUBT, _CERTAIN = 5.0, 28.0
 #: Gain of −ln L for every row that confirms a strain, of one of these shares of its linear step.
-_GAIN, _SHARES = 0.005, (0.3, 0.1)
-#: Least share of what one piece leaves over that a second must explain.
-_PIECE = 0.008
+_GAIN, _SHARES = 0.005, (0.3, 0.1, 0.03)
+#: Least share of what one piece leaves over that a second must explain: where the rest of the model holds, and where
+#: errors in proportion to the intensity, at least so large, say that scattering is multiple.
+_PIECE, _PIECE_OF_MANY, _DYNAMICAL = 0.008, 0.025, 0.03
+#: Reflections on half the frames, of fewer than which no frame can be oriented by itself.
+_FEW = 6
 #: Frames whose uncertainty is so many times the median's are named.
 _POOR = 10.0
 
@@ -62,8 +65,9 @@ def _hand(start: Start, in_plane: InPlane | None) -> Iterator[Problem]:
 def _cell(obs: Observations, fit: RockingFit, start: Start, halves: HalfSets) -> Iterator[Problem]:
     strain = strain_of_rocking(obs, fit, start.axis, max(1.0, halves.factor))
     said = strain.significance
-    # multiple scattering bends rocking curves too
-    if said < _DOUBT or (said < _CERTAIN and (halves.factor > 2 or not _confirmed(obs, fit, strain))):
+    # multiple scattering bends rocking curves too, but no other cell makes them fit
+    certain = said > _CERTAIN and fit.kappa[0] < _DYNAMICAL
+    if said < _DOUBT or not (certain or _confirmed(obs, fit, strain)):
         return
     yield Problem(
         "wrong cell",
@@ -85,7 +89,7 @@ def _confirmed(obs: Observations, fit: RockingFit, strain: Strain) -> bool:
 
 def _pieces(obs: Observations, fit: RockingFit, start: Start) -> Iterator[Problem]:
     piece = second_piece(obs, fit, start.axis)
-    if piece.explains > _PIECE:
+    if piece.explains > (_PIECE if fit.kappa[0] < _DYNAMICAL else _PIECE_OF_MANY):
         along, across = piece.turn_deg
         yield Problem(
             "split crystal",
@@ -101,7 +105,11 @@ def _pieces(obs: Observations, fit: RockingFit, start: Start) -> Iterator[Proble
 
 
 def _frames(obs: Observations, fit: RockingFit, start: Start) -> Iterator[Problem]:
-    empty = np.bincount(obs.frame, minlength=obs.n_frames) == 0
+    count = np.bincount(obs.frame, minlength=obs.n_frames)
+    if np.median(count) < _FEW:
+        said = f"half of the frames show {np.median(count):.0f} reflections or fewer: too few to orient them by"
+        yield Problem("too few reflections", said)
+    empty = count == 0
     if empty.any():
         yield Problem("empty frames", f"{_named(empty)} without reflections: their orientation is their neighbours'")
     size = np.sqrt(np.trace(fit.covariance, axis1=1, axis2=2))

@@ -49,7 +49,8 @@ class Strain:
     @property
     def significance(self) -> float:
         """√(χ²/6) of the strain against none."""
-        return float(np.sqrt(self.components @ np.linalg.solve(self.covariance, self.components) / 6))
+        chi2 = float(self.components @ np.linalg.solve(self.covariance, self.components))
+        return float(np.sqrt(max(chi2, 0.0) / 6))
 
     def of_axes(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
         """Relative errors of a, b and c (3,) and their standard uncertainties: −nᵀEn along each axis."""
