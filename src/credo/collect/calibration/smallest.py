@@ -114,7 +114,8 @@ def _fitted(seen: np.ndarray) -> Smallest:
     covariance = float((rest[keep] ** 2).sum() / free) * np.linalg.inv(design[keep].T @ design[keep])
     vertex, curve = -p[1] / (2 * p[2]), np.sqrt(p[2])
     by = np.array([0.0, -1 / (2 * p[2]), p[1] / (2 * p[2] ** 2)])
+    scatter = float(np.sqrt(by @ covariance @ by))
     return Smallest(
-        float(middle + unit * vertex), float(np.hypot(unit * np.sqrt(by @ covariance @ by), _EDGE * unit / curve)), float(curve / unit),
+        float(middle + unit * vertex), unit * float(np.hypot(scatter, _EDGE / curve)), float(curve / unit),
         float(np.sqrt(covariance[2, 2]) / (2 * curve * unit)), fit_response(value[:, None], seen[:, 2:4]), seen,
     )  # fmt: skip
