@@ -100,7 +100,8 @@ def _with_right_cell(obs: Observations) -> tuple[Observations, Start, RockingFit
     given = obs.cell
     start = start_directions(obs)
     fit = fit_rocking(obs, start.zone, start.axis)
-    if obs.xy is None:
+    # the mirror image of a pattern tells nothing of the cell
+    if obs.xy is None or in_plane(obs, fit.zone).mirrored < 1:
         return obs, start, fit, ()
     for _ in range(_CELL_TURNS):
         strain = strain_of_positions(obs, fit.zone)
