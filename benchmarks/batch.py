@@ -166,10 +166,10 @@ def _cpu_of(pid: int) -> float:
     return total
 
 
-def killed(work: Path, sets: int, kills: int, seed: int, most: float) -> None:
+def killed(work: Path, sets: int, kills: int, seed: int, most: float, workers: int) -> None:
     """SIGKILL at random moments of CPU time, uniform between nothing and ``most``."""
     root, clean, out = small_tree(work / "tree", sets), work / "clean", work / "killed"
-    words = [sys.executable, "-c", "from credo.app.cli import main; main()", "batch", str(root), "--workers", "2",
+    words = [sys.executable, "-c", "from credo.app.cli import main; main()", "batch", str(root), "--workers", str(workers),
              "--composition", COMPOSITION[0], "--solve-completeness", "0.85"]  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     shutil.rmtree(out, ignore_errors=True)
@@ -208,6 +208,7 @@ def main() -> int:
     parser.add_argument("--sets", type=int, default=6)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--most", type=float, default=15.0, help="CPU seconds until a kill, at most")
+    parser.add_argument("--workers", type=int, default=2, help="for `kills`")
     parser.add_argument("--seed", type=int, default=1)
     a = parser.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
@@ -218,5 +219,5 @@ def main() -> int:
     if "watch" in a.parts:
         watched(a.work)
     if "kills" in a.parts:
-        killed(a.work, a.sets, a.kills, a.seed, a.most)
+        killed(a.work, a.sets, a.kills, a.seed, a.most, a.workers)
     return 0
