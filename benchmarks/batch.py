@@ -169,8 +169,8 @@ def _cpu_of(pid: int) -> float:
 def killed(work: Path, sets: int, kills: int, seed: int, most: float, workers: int) -> None:
     """SIGKILL at random moments of CPU time, uniform between nothing and ``most``."""
     root, clean, out = small_tree(work / "tree", sets), work / "clean", work / "killed"
-    words = [sys.executable, "-c", "from credo.app.cli import main; main()", "batch", str(root), "--workers", str(workers),
-             "--composition", COMPOSITION[0], "--solve-completeness", "0.85"]  # fmt: skip
+    words = [sys.executable, "-c", "from credo.app.cli import main; main()", "batch", str(root),
+             "--workers", str(workers), "--composition", COMPOSITION[0], "--solve-completeness", "0.85"]  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     shutil.rmtree(out, ignore_errors=True)
     subprocess.run([*words, "--out", str(clean)], check=True, **quiet)
