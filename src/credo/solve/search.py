@@ -101,7 +101,11 @@ class Search:
         self._started = time.process_time()
         self._stale, self._improved = 0, self._started
         _, i, s = problem.data.merged
-        self._expected = float(np.hypot(expected_r1(i, s), hydrogen_r1(problem.formula)))
+        self._expected = expected_r1(i, s)
+        # hydrogens that are not looked for leave the rest less room: one of 16 atoms missing costs as much
+        without_h = float(np.hypot(self._expected, hydrogen_r1(problem.formula)))
+        c = self.settings.convincing
+        self._convincing = max(c + self._expected, c / 2 + without_h)
         self._chance = _CHANCE / float(np.sqrt(len(i)))
         self._good = self.settings.good - self._chance
         self._groups = GroupTrials(problem.data, problem.laue_group, problem.centring, problem.n_atoms)
@@ -173,7 +177,7 @@ class Search:
         and the first do not agree as well as they might."""
         done = self.problem.complete(candidate)
         hopeless = 0.8 if len(candidate.sites.xyz) <= _TINY else 0.6
-        if _corrected(done) < self.settings.convincing + self._expected or done.r1 > hopeless:
+        if _corrected(done) < self._convincing or done.r1 > hopeless:
             return done
         other = deconvolved(self.problem.data, candidate, self.problem.n_atoms)
         return min(done, self.problem.complete(other), key=_preference)
@@ -189,9 +193,9 @@ class Search:
         """Agreement as good as the errors allow, or good, with P1 phases that obey the group of their own accord."""
         if not self.done or self.refined[0].impossible > _IMPOSSIBLE:
             return False
-        r1, s = self._best_r1(), self.settings
+        r1 = self._best_r1()
         own = self.refined[0].candidate.fit.worst > _OBEYED
-        return r1 < s.convincing + self._expected or (own and r1 < self._good)
+        return r1 < self._convincing or (own and r1 < self._good)
 
     def left_out(self, done: Completed) -> float:
         """R1 of reflections that had no part in the least squares of a refined candidate; where there are many to a
