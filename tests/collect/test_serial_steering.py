@@ -19,7 +19,7 @@ def bench() -> Bench:
     blurred = {"beamshift": turned(2.2, -40), "imageshift1": turned(0.03, 10), "imageshift2": turned(0.02, 100)}
     return Bench(
         SerialOptics(), 0.022, 40000, 12.0, 28700, 30000, np.full(2, 258.0), turned(45, 100), turned(0.025, -38),
-        turned(87, 0), sharp, blurred, -1.0, {n: (32768.0, 32768.0) for n in (*SHIFTS, "diffshift")},
+        turned(87, 0), sharp, blurred, -1.0, dict.fromkeys((*SHIFTS, "diffshift"), (32768.0, 32768.0)),
         np.ones((516, 516), bool), np.full(2, 290.0),
     )  # fmt: skip
 

@@ -89,7 +89,7 @@ def find_by_threshold(
     disk = x * x + y * y <= 9
     dark = ndimage.binary_closing((labels > 0) & (size >= 16)[labels], disk)
     labels, n = ndimage.label(ndimage.binary_opening(dark, disk))
-    contrast = 1 - small / np.median(small)
+    contrast = 1 - small / max(float(np.median(small)), 1e-9)
     found = [_crystal(contrast, np.nonzero(labels == k), np.nan, factor, pixel_um) for k in range(1, n + 1)]
     xy = np.array([(c.x, c.y) for c in found]).reshape(-1, 2)
     apart = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1)) * pixel_um

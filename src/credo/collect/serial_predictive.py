@@ -16,7 +16,7 @@ from credo.collect.serial_setup import Bench, to_pattern, to_search
 from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import Steering, go
 from credo.collect.steps import Done, Look, Move, Note, Once, Pause, Pose, Read, Set, Shot, Steps, Stop, Turn
-from credo.collect.tracking import Expected, find_shadow, fit_disc
+from credo.collect.tracking import Disc, Expected, find_shadow, fit_disc
 from credo.collect.watch import Watch, diffracted
 from credo.model.errors import CannotDo
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Predictive", "PredictiveTracker"]
 
 #: Standard deviation of a prediction, in beam radii, that asks for a view; frames between two views at least.
-_UNSURE, _APART = 0.3, 12
+_UNSURE, _APART = 0.2, 12
 #: Share of frames that views may take, and views that are free at the beginning.
 _SHARE, _FREE = 0.028, 2
 #: Standard deviation of the eucentric height at which it is measured [µm], tilt for that [deg].
@@ -44,7 +44,7 @@ _TAKEN_UP = 0.7
 #: Farthest that a crystal strays between two images of a turn [µm].
 _STRAY_UM = 1.5
 #: Beam of a recovery [µm]; wide views without the crystal after which it is given up; frames that judge a crystal.
-_WIDE_UM, _GIVE_UP, _JUDGED = 1.4, 3, 8
+_WIDE_UM, _GIVE_UP, _JUDGED = 2.0, 3, 8
 #: Turns there and back by which the stage is learned; their speed [deg/s], exposure [s], error of a place [µm].
 _SWEEPS, _SWEEP_DEG_S, _SWEEP_S, _PLACE_UM = 2, 4.0, 0.35, 0.06
 
@@ -68,6 +68,7 @@ class PredictiveTracker:
         self.dose = np.inf
         self._start, self._since, self._free = start, 0, _FREE
         self._worst = 0.0
+        self._disc = Disc(*bench.centre, 1.0, 0.0, 1.0)
 
     def begin(self, rig: Rig, sweep: Sweep, pose: Pose) -> Steps[None]:
         self._sweep, self._pose = sweep, pose
@@ -141,11 +142,12 @@ class PredictiveTracker:
         mean, sd = self.model.predict(where)
         image, at = view.image, self._steering.place
         try:
-            disc = fit_disc(image)
+            disc = _widened(image, self._disc, _WIDE_UM / self.bench.optics.beam_um) if wide else fit_disc(image)
         except CannotDo as error:
             yield Note("view", {"reason": error.reason})
             self.missed += 1
             return "" if self.missed < 3 else "no beam in the defocused view"
+        self._disc = self._disc if wide else disc
         scale = float(np.sqrt(abs(np.linalg.det(self.bench.shadow))))
         off = self.bench.shadow @ (mean - at)
         sigma = scale * float(np.clip(np.hypot(*sd) / np.sqrt(2), 0.1, 0.8 if wide else 0.4))
@@ -202,7 +204,7 @@ class Predictive:
     def _learn_stage(self) -> Steps[bool]:
         """Turn through the whole range and back while the search image shows one crystal: the bearing's path."""
         low, up = self.plan.range_deg
-        yield from to_search(self.plan.optics, self.bench.wide, self.bench.neutral)
+        yield from to_search(self.bench.optics, self.bench.wide, self.bench.neutral)
         crystal = yield from self._lone_crystal()
         if crystal is None:
             return False
@@ -239,7 +241,7 @@ class Predictive:
 
     def _lone_crystal(self) -> Steps[Crystal | None]:
         """The clearest isolated crystal in the middle of the view."""
-        shot = yield Look(self.plan.optics.search_exposure)
+        shot = yield Look(self.bench.optics.search_exposure)
         found = find_crystals(_whole(shot.image, self.bench.valid), self.bench.pixel_um, gap_um=1.5, edge_um=3.0)
         alone = [c for c in found if c.isolated and c.contrast > 2 * _CONTRAST and c.area_um2 < 1.5]
         return max(alone, key=lambda c: c.significance, default=None)
@@ -248,7 +250,7 @@ class Predictive:
         pose = yield Read()
         z, sd = self.model.height(x, y)
         high = abs(z - pose.z) > 0.3
-        yield from to_search(self.plan.optics, self.bench.wide, self.bench.neutral)
+        yield from to_search(self.bench.optics, self.bench.wide, self.bench.neutral)
         yield from go(Move(x=x, y=y, z=z if high and sd < 5 else None))
         if sd > _HEIGHT_UM:
             yield from self._measure_height(x, y)
@@ -278,7 +280,7 @@ class Predictive:
         shots = []
         for a in (here.a, other, here.a):
             yield from go(Move(a=float(a)))
-            shot = yield Look(5 * self.plan.optics.search_exposure)
+            shot = yield Look(5 * self.bench.optics.search_exposure)
             shots.append(shot)
         ratio = np.cos(np.radians(shots[1].after.a)) / np.cos(np.radians(shots[0].after.a))
         as_seen = foreshortened(shots[0].image, self.bench.image, self.bench.beam_px, float(ratio))
@@ -293,7 +295,7 @@ class Predictive:
 
     def _find(self) -> Steps[tuple[list[tuple[Crystal, np.ndarray]], Pose]]:
         """Crystals of the present view that are worth a rotation, with the stage position of each."""
-        shot = yield Look(self.plan.optics.search_exposure)
+        shot = yield Look(self.bench.optics.search_exposure)
         image, pose = shot.image, shot.after
         level = float(np.median(image))
         self._film = max(self._film, level)
@@ -318,9 +320,9 @@ class Predictive:
 
     def _crystal(self, crystal: Crystal, place: np.ndarray) -> Steps[str]:
         """To the beam, seen there once, rotated; returns why there is no data set, or ""."""
-        yield from to_search(self.plan.optics, self.bench.wide, self.bench.neutral)
+        yield from to_search(self.bench.optics, self.bench.wide, self.bench.neutral)
         pose = yield from go(Move(x=float(place[0]), y=float(place[1])))
-        shot = yield Look(self.plan.optics.search_exposure)
+        shot = yield Look(self.bench.optics.search_exposure)
         again = find_crystals(_whole(shot.image, self.bench.valid), self.bench.pixel_um)
         offs = [self.bench.grid(np.array([c.x, c.y])) for c in again]
         gaps = [float(np.hypot(*o)) for o in offs]
@@ -335,9 +337,9 @@ class Predictive:
         radius = float(np.sqrt(again[best].area_um2 / np.pi))
         tracker = PredictiveTracker(self.bench, self.model, self._number, radius, offs[best])
         tracker.dose = self.plan.dose_e_per_A2
-        yield from to_pattern(self.plan.optics, self.bench.narrow, self.bench.focus)
+        yield from to_pattern(self.bench.optics, self.bench.narrow, self.bench.focus)
         about: dict[str, Any] = {
-            "camera_length_mm": self.plan.optics.camera_length, "sample": self.plan.sample, "strategy": "default",
+            "camera_length_mm": self.bench.optics.camera_length, "sample": self.plan.sample, "strategy": "default",
             "place_um": [pose.x, pose.y], "target_um": place.tolist(), "radius_um": radius,
         }  # fmt: skip
         sweep = Sweep(start, last, self.plan.speed_deg_s, self.plan.exposure_s, lead=abs(lead))
@@ -347,6 +349,16 @@ class Predictive:
             return error.reason
         self.taken += 1
         return ""
+
+
+def _widened(image: np.ndarray, disc: Disc, ratio: float) -> Disc:
+    """The disc of a beam ``ratio`` times as wide as that of the view before, which may reach beyond the camera."""
+    y, x = np.indices(image.shape) + 0.5
+    inside = np.hypot(x - disc.x, y - disc.y) < 0.85 * ratio * disc.radius
+    level = float(np.percentile(image[inside], 65)) if inside.any() else 0.0
+    if level <= 0:
+        raise CannotDo("the defocused view is dark", "is the beam on?")
+    return Disc(disc.x, disc.y, ratio * disc.radius, level, 1.0)
 
 
 def _whole(image: np.ndarray, valid: np.ndarray) -> np.ndarray:

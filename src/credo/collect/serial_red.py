@@ -56,6 +56,9 @@ class SerialRED(Plan):
     height: Literal["rotation", "two"] = Field(
         default="rotation", description="thesis: height by the 15° rotation, or by the older method at two heights"
     )
+    predicted_beam_um: float = Field(
+        default=1.1, gt=0, description="ours: radius of the beam at least, wide enough for what a prediction errs [µm]"
+    )
     dose_e_per_A2: float = Field(default=40.0, gt=0, description="ours: fluence that a crystal gets at most [e/Å²]")
     optics: SerialOptics = Field(default_factory=SerialOptics, description="the two views")
 
@@ -77,11 +80,16 @@ class SerialRED(Plan):
         here = yield Read()
         middle = (here.x if self.x_um is None else self.x_um, here.y if self.y_um is None else self.y_um)
         yield from go(Move(x=middle[0], y=middle[1], a=0.0, from_below=("x", "y")))
-        bench = yield from set_up(self.optics, rig)
         if self.strategy == "thesis":
+            bench = yield from set_up(self.optics, rig)
             return (yield from Baseline(self, rig, bench).collect(middle))
         from credo.collect.serial_predictive import Predictive
 
+        beam = max(self.optics.beam_um, self.predicted_beam_um)
+        # the disc of the defocused beam keeps its size on the camera
+        defocus = float(round(self.optics.defocus * self.optics.beam_um / beam))
+        optics = self.optics.model_copy(update={"beam_um": beam, "defocus": defocus})
+        bench = yield from set_up(optics, rig)
         return (yield from Predictive(self, rig, bench).collect(middle))
 
 

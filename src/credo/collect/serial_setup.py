@@ -1,4 +1,4 @@
-"""Setting up for crystals in a row: beam size, focus, and what stage and deflectors do, measured in about a minute.
+"""Setting up for crystals in a row: beam size, focus, and what stage and deflectors do, measured in a minute or two.
 
 Places on the grid are "grid µm": x along the tilt axis, y across it, both along the stage's own at zero tilt.
 """
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from credo.collect.rig import Rig
 from credo.collect.serial_images import beam_centre, seams, shift_between
-from credo.collect.steps import Look, Move, Note, Read, Set, Shot, Steps
+from credo.collect.steps import Look, Move, Note, Read, Set, Shot, Steps, Wait
 from credo.collect.tracking import Disc, fit_disc
 from credo.model.errors import CannotDo
 
@@ -23,11 +23,13 @@ __all__ = ["SHIFTS", "Bench", "SerialOptics", "set_up", "to_pattern", "to_search
 #: Deflectors that keep the pattern in its place, in the order in which equations name them.
 SHIFTS = ("beamshift", "imageshift1", "imageshift2")
 #: Steps of calibration: beam shift in the image and defocused, image shifts defocused, all focused [units].
-_BEAM_STEP, _BLUR_STEPS, _SHARP_STEPS = 40.0, (30.0, 700.0, 700.0), (200.0, 1200.0, 800.0)
+_BEAM_STEP, _BLUR_STEPS, _SHARP_STEPS = 40.0, (16.0, 600.0, 600.0), (200.0, 1200.0, 800.0)
 #: Radius of the beam of the search image, in its edges.
 _WIDE = 1.1
 #: Exposures by which the stage is measured, per search exposure: bare film shows little.
 _LONG = 5.0
+#: A stage creeps after a move, by more or less: time to wait before it is measured [s].
+_CREEP_S = 12.0
 #: Stage step [µm], height step [µm] and tilt [deg] of the calibration of the stage.
 _STAGE_UM, _LIFT_UM, _LIFT_DEG = 2.5, 3.0, 8.0
 
@@ -196,6 +198,7 @@ def _stage(o: SerialOptics, valid: np.ndarray) -> Steps[np.ndarray]:
     here = yield Read()
     for dx, dy in ((0, 0), (1, 0), (0, 1), (0, 0)):
         yield Move(x=here.x + dx * _STAGE_UM, y=here.y + dy * _STAGE_UM, from_below=("x", "y"))
+        yield Wait(_CREEP_S)
         shot = yield Look(_LONG * o.search_exposure)
         shots.append(shot)
     rows, shifts = [], []
