@@ -18,6 +18,10 @@ from credo.pipeline.merge_input import by_intensity
 __all__ = ["Sorting", "name_of", "sort_sets"]
 
 
+#: Of fewer cells the tree has no gap to be cut at: those strained by more than this are of different lattices.
+_SOME, _FAR = 4, 0.08
+
+
 @dataclass(frozen=True)
 class Sorting:
     """``groups``: rows of the data sets of each phase, the largest first; ``alone``: sets whose cell no other has;
@@ -33,7 +37,7 @@ def sort_sets(sets: Sequence[DataSet], settings: ClusterSettings | None = None, 
     """Sort data sets of unique names; a phase needs ``fewest`` of them, but where no phase has as many one will do."""
     if not sets:
         return Sorting()
-    numbers = plain(sorted_sets(sets, settings or ClusterSettings()))
+    numbers = plain(sorted_sets(sets, settings or ClusterSettings(cut=_FAR if len(sets) < _SOME else None)))
     row = {s.name: i for i, s in enumerate(sets)}
     groups: list[list[int]] = []
     refused: list[Refused] = []
