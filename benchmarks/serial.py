@@ -136,7 +136,7 @@ def summary(sessions: list[dict[str, Any]]) -> dict[str, Any]:
     given_up = [s for one in sessions for s in one["sets"] if s.reason == NO_REFLECTIONS]
     kept = np.array([s.kept()[0] for s in sets])
     looks = np.sum([s.looks() for s in sets], axis=0)
-    before, after = (np.concatenate([s.shifts()[k] for s in sets]) for k in (0, 1))
+    before, after = (np.concatenate([np.empty((0, 2)), *(s.shifts()[k] for s in sets)]) for k in (0, 1))
     rotating = sum(s.ended - s.began for one in sessions for s in one["sets"])
     other = sum(one["virtual"] - one["set up"] for one in sessions) - rotating
     rejected = sum((one["rejected"] for one in sessions), Counter())

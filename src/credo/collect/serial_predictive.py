@@ -15,7 +15,7 @@ from credo.collect.serial_images import beam_centre, foreshortened, shift_betwee
 from credo.collect.serial_setup import Bench, to_pattern, to_search
 from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import Steering, go
-from credo.collect.steps import Done, Look, Move, Note, Once, Pause, Pose, Read, Set, Shot, Steps, Stop, Turn
+from credo.collect.steps import Done, Look, Move, Note, Once, Pause, Pose, Read, Set, Shot, Steps, Stop, Turn, Wait
 from credo.collect.tracking import Disc, Expected, find_shadow, fit_disc
 from credo.collect.watch import Watch, diffracted
 from credo.model.errors import CannotDo
@@ -39,6 +39,8 @@ _ARRIVAL_UM, _SAME_UM = 0.4, 1.0
 _RADIUS_UM, _CONTRAST = (0.1, 0.9), 0.08
 #: e/Å²/s per pA/cm².
 _ELECTRONS = 6.241509e-10
+#: Speed of tilts between rotations [deg/s].
+_FAST_DEG_S = 8.0
 #: Part of the lead of a rotation that is turned before the first view.
 _TAKEN_UP = 0.7
 #: Farthest that a crystal strays between two images of a turn [µm].
@@ -257,13 +259,13 @@ class Predictive:
             z, sd = self.model.height(x, y)
             yield from go(Move(z=z))
         if self._sweeps < _SWEEPS:
-            yield from go(Move(a=self.plan.range_deg[0] - 1))
+            yield from _tilt(self.plan.range_deg[0] - 1)
             self._sweeps += yield from self._learn_stage()
         pose = yield Read()
         low, up = self.plan.range_deg
         ends = (low, up) if abs(pose.a - low) < abs(pose.a - up) else (up, low)
         if abs(pose.a - ends[0]) > 5:
-            yield from go(Move(a=ends[0] - np.sign(ends[1] - ends[0])))
+            yield from _tilt(float(ends[0] - np.sign(ends[1] - ends[0])))
         found, pose = yield from self._find()
         yield Note("field", {"place_um": [x, y], "crystals": len(found)})
         for crystal, place in found:
@@ -279,7 +281,7 @@ class Predictive:
         self._number += 1
         shots = []
         for a in (here.a, other, here.a):
-            yield from go(Move(a=float(a)))
+            yield from _tilt(float(a))
             shot = yield Look(5 * self.bench.optics.search_exposure)
             shots.append(shot)
         ratio = np.cos(np.radians(shots[1].after.a)) / np.cos(np.radians(shots[0].after.a))
@@ -349,6 +351,12 @@ class Predictive:
             return error.reason
         self.taken += 1
         return ""
+
+
+def _tilt(a: float) -> Steps[None]:
+    """Go to a tilt fast: a move would keep the speed of the last rotation."""
+    yield Turn(a, _FAST_DEG_S)
+    yield Wait()
 
 
 def _widened(image: np.ndarray, disc: Disc, ratio: float) -> Disc:
