@@ -70,7 +70,7 @@ class PredictiveTracker:
         self.dose = np.inf
         self._start, self._since, self._free = start, 0, _FREE
         self._worst = 0.0
-        self._disc = Disc(*bench.centre, 1.0, 0.0, 1.0)
+        self._disc = Disc(float(bench.centre[0]), float(bench.centre[1]), 1.0, 0.0, 1.0)
 
     def begin(self, rig: Rig, sweep: Sweep, pose: Pose) -> Steps[None]:
         self._sweep, self._pose = sweep, pose
