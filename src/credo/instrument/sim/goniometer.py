@@ -38,7 +38,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Way:
-    """The way that the tilt goes since it last turned back: its sign, the how-manieth way, the tilt [deg] it began at."""
+    """The way that the tilt goes since it last turned back: its sign, its number, the tilt [deg] it began at."""
 
     forward: bool = True
     number: int = 0
@@ -68,7 +68,7 @@ class Goniometer:
         return self._truth.tilt_scale * driven + float(uneven)
 
     def _irregular(self, driven: float, way: Way) -> np.ndarray:
-        """Irregular part of the swing (2,) [µm]: the bearing's own, other there than back, and what is new each time."""
+        """Irregular part of the swing (2,) [µm]: the bearing's own, other there than back, and what is new each way."""
         w = min(abs(driven - way.since) / _REVERSAL_DEG, 1.0) if way.number else 1.0
         now = self._curve(driven, way.forward, way.number)
         if w == 1.0:
