@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy import fft, ndimage, special  # pyright: ignore[reportAttributeAccessIssue]
 from scipy.spatial import ConvexHull
 
+from credo.kernels.untyped import fft, ndimage, special
 from credo.model.errors import UnreadableInput
 
 __all__ = ["Crystal", "find_by_threshold", "find_crystals", "opaque"]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage  # pyright: ignore[reportAttributeAccessIssue]
 
 from credo.collect.serial_images import seams, shift_between
 from credo.io import nxmx, tiff
@@ -19,6 +18,7 @@ from credo.io.atomic import atomic_write
 from credo.io.nxmx_stream import read_columns
 from credo.io.png import png
 from credo.io.project import write_json
+from credo.kernels.untyped import ndimage
 from credo.model.errors import CannotDo
 
 __all__ = ["Mosaic", "lit", "stitch", "write_mosaic"]

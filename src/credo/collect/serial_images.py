@@ -6,8 +6,8 @@ Places are (x, y) in pixels, pixel j reaching from j to j + 1.
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft, ndimage  # pyright: ignore[reportAttributeAccessIssue]
 
+from credo.kernels.untyped import fft, ndimage
 from credo.model.errors import CannotDo, UnreadableInput
 
 __all__ = ["aligned", "beam_centre", "foreshortened", "seams", "shift_between", "translated"]

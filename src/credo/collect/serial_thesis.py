@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import ndimage  # pyright: ignore[reportAttributeAccessIssue]
 
 from credo.collect.crystals import Crystal, find_by_threshold, opaque
 from credo.collect.rig import Rig
@@ -20,6 +19,7 @@ from credo.collect.serial_setup import Bench, to_pattern
 from credo.collect.serial_steering import Steering, go
 from credo.collect.steps import Look, Move, Pose, Read, Set, Shot, Steps
 from credo.collect.tracking import Disc, disc_by_sums, inner_variance, shadow_by_percentiles
+from credo.kernels.untyped import ndimage
 from credo.model.errors import CannotDo
 
 __all__ = [

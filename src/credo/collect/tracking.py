@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage  # pyright: ignore[reportAttributeAccessIssue]
 
+from credo.kernels.untyped import fft, ndimage
 from credo.model.errors import CannotDo, UnreadableInput
 
 __all__ = ["Disc", "Expected", "Shadow", "disc_by_sums", "find_shadow", "fit_disc", "inner_variance",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage  # pyright: ignore[reportAttributeAccessIssue]
+
+from credo.kernels.untyped import ndimage
 
 __all__ = ["Watch", "diffracted"]
 

@@ -201,7 +201,7 @@ class DaskPool:
         except ImportError as error:
             raise CannotDo("dask.distributed is not installed", "pip install 'credo[dask]'") from error
         try:
-            self._client = Client(address, timeout=20)
+            self._client: Any = Client(address, timeout=20)
         except (OSError, ValueError, TimeoutError) as error:
             raise CannotDo(f"{address}: no Dask scheduler answers ({error})", "start one: dask scheduler") from error
         self.workers = max(sum(self._client.nthreads().values()), 1)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage  # pyright: ignore[reportAttributeAccessIssue]
 
+from credo.kernels.untyped import fft, ndimage
 from credo.model.errors import CannotDo
 
 __all__ = ["Moved", "cross_of", "mended", "register"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from credo.collect.calibration.register import cross_of
+from credo.kernels.untyped import ndimage
 from credo.model.errors import CannotDo
 
 __all__ = ["Spot", "fit_spot"]
