@@ -24,6 +24,18 @@ def test_scale_and_fall_off_do_not_matter(mixed):
     assert np.std(one[both] - two[both]) < 0.1 < 0.5 < np.std(one[both])
 
 
+def test_noise_beyond_the_resolution_leaves_no_set_empty():
+    """Integrated farther than the crystals diffract: shells whose mean is a little below zero."""
+    rng = np.random.default_rng(3)
+    hkl = np.array([(h, k, l) for h in range(-9, 10) for k in range(-9, 10) for l in range(1, 10)])
+    d = CELL.d_spacing(hkl)
+    sets = []
+    for scale in (1.0, 4.0, 0.3):
+        intensity = np.where(d > 1.6, rng.exponential(50 * scale, len(d)), 0.0) + rng.normal(-0.3, 1, len(d))
+        sets.append(Reflections(h=hkl[:, 0], k=hkl[:, 1], l=hkl[:, 2], intensity=intensity, sigma=np.ones(len(d))))
+    assert (log_intensities(sets, CELL, FRIEDEL).counts > 100).all()
+
+
 def test_equivalents_become_one():
     r = Reflections(h=[1, -1, 2, 0], k=[2, -2, 0, 1], l=[3, -3, 0, 4], intensity=[40.0, 50, 9, 30], sigma=np.ones(4))
     data = log_intensities([r], CELL, FRIEDEL)

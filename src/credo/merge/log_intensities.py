@@ -17,6 +17,8 @@ __all__ = ["KNEE", "LogIntensities", "log_intensities"]
 #: rarely as the model thinks.
 KNEE = 0.05
 _SHELLS = 20
+#: ⟨I⟩ of the faintest shell, in that of the brightest: what is fainter is noise.
+_FAINT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -197,17 +199,26 @@ def _levels(owner, shell, intensity, n: int) -> np.ndarray:
     """⟨I⟩ of each shell, means over rows of sets that are on one scale."""
     level = np.ones(shell.max(initial=0) + 1)
     for _ in range(5):
-        scale = _mean(intensity / level[shell], owner, n)
+        scale = _scales(owner, level[shell], intensity, n)
         good = scale[owner] > 0
         if not good.any():
             break
-        level = np.maximum(_mean(intensity[good] / scale[owner[good]], shell[good], len(level)), 1e-6)
+        level = _mean(intensity[good] / scale[owner[good]], shell[good], len(level))
+        level = np.maximum(level, _FAINT * max(level.max(), 1e-300))
     return level
+
+
+def _scales(owner, level, intensity, n: int) -> np.ndarray:
+    """k_d of each set: the mean of I/⟨I⟩ with weights ⟨I⟩, so that shells of noise say nothing; bright ones are cut at
+    ten times the mean. level: (rows,)."""
+    total = np.maximum(np.bincount(owner, level, n), 1e-300)
+    rough = np.bincount(owner, intensity, n) / total
+    return np.bincount(owner, np.minimum(intensity, 10 * level * np.abs(rough[owner])), n) / total
 
 
 def _scaled(owner, level, intensity, sigma, n: int) -> tuple[np.ndarray, np.ndarray]:
     """e = I/(k_d ⟨I⟩) and its σ; NaN for sets without a positive scale. level: (rows,)."""
-    scale = _mean(intensity / level, owner, n)
+    scale = _scales(owner, level, intensity, n)
     scale = np.where(scale > 0, scale, np.nan)
     return intensity / (scale[owner] * level), sigma / (scale[owner] * level)
 
