@@ -10,15 +10,18 @@ from cyclopts import Parameter
 from credo.app.options import Force, Json, Out
 from credo.app.progress import progress
 from credo.app.show import show
-from credo.app.summary import demo_summary, simulate_summary
+from credo.app.summary import demo_summary, loop_summary, simulate_summary
 from credo.io.samples import SAMPLES
 from credo.physics.rotation_series import SeriesSettings
 from credo.pipeline.demo import demo as run_demo
+from credo.pipeline.demo_loop import demo_loop
+from credo.pipeline.demo_scenes import SCENES
 from credo.pipeline.output import default_folder
 from credo.pipeline.simulate import simulate_frames
 
 __all__ = ["demo", "frames"]
 
+_SCENES = "; ".join(f"{name} ({one.what})" for name, one in SCENES.items())
 _NAMES = "; ".join(f"{name} ({what})" for name, what in SAMPLES.items())
 
 
@@ -44,17 +47,27 @@ def frames(
 
 def demo(
     *,
-    sample: Annotated[str, Parameter(help=f"Which structure: {_NAMES}.")] = "grossular",
+    sample: Annotated[
+        str, Parameter(help=f"Frames of one crystal: {_NAMES}. The whole loop: {_SCENES}.")
+    ] = "grossular",
+    crystals: Annotated[
+        int | None, Parameter(help="Whole loop: data sets to collect (default: as many as needed).")
+    ] = None,
     seed: Annotated[int, Parameter(help="Another seed, another crystal orientation and noise.")] = 0,
     out: Out = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Simulate a rotation series with an instrument's faults, process it with nothing given, compare with the truth.
+    """Simulate, process with nothing given, compare with the truth; ends with 0 only if the result is right.
 
-    Ends with 0 only if the result is right.
+    A structure by its name: a rotation series of one crystal with an instrument's faults, to intensities. The whole
+    loop (zsm5, garnet, ...): a simulated microscope that calibrates, finds crystals, rotates and follows them; the data
+    are reduced, sorted into phases, merged, solved and refined. It is told the composition only.
     """
     folder = out or Path("demo")
     with progress() as say:
-        report = run_demo(folder, sample, seed, force, say)
-    show(report, folder, json, demo_summary)
+        if sample in SCENES:
+            report = demo_loop(folder, sample, crystals, seed, force, say)
+        else:
+            report = run_demo(folder, sample, seed, force, say)
+    show(report, folder, json, loop_summary if sample in SCENES else demo_summary)

@@ -8,7 +8,8 @@ from typing import Any
 from credo.io.cif import with_esd
 
 __all__ = [
-    "check_summary", "convert_summary", "demo_summary", "outside_summary", "process_summary", "simulate_summary",
+    "check_summary", "convert_summary", "demo_summary", "loop_summary", "outside_summary", "process_summary",
+    "simulate_summary",
     "solve_summary",
 ]  # fmt: skip
 
@@ -108,6 +109,24 @@ def demo_summary(report: dict[str, Any], folder: Path) -> str:
         ),
         ("page", str(folder / report["page"])),
     ]
+    return _table(rows)
+
+
+def loop_summary(report: dict[str, Any], folder: Path) -> str:
+    """Crystals, then each true phase with what was found of it."""
+    seen, kept = report["crystals_found"], report["crystals_collected"]
+    rows = [
+        ("sample", report["sample"]),
+        ("crystals", f"{seen} seen, {kept} collected, {report['datasets_indexed']} indexed"),
+    ]
+    for name, e in report["errors_vs_truth"].items():
+        r1 = "" if e.get("r1") is None else f", R1 {e['r1']:.3f}"
+        found = (
+            f"phase {e['phase']}, {e['members']} data sets, {e['space_group']}, cell off by {e['cell_percent']:.2f} %"
+        )
+        atoms = f"{e['atoms_right']:.0%} of the atoms in place, off by {e['mean_deviation']:.3f} Å in the mean{r1}"
+        rows += [(name, found), ("", atoms)]
+    rows.append(("page", str(folder / report["page"])))
     return _table(rows)
 
 

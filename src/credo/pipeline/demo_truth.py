@@ -1,0 +1,91 @@
+"""What the demonstration found, held against what the simulator knew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+
+from credo.io.samples import sample
+from credo.io.structure import read_structure
+from credo.merge.strain import reduce_lattice, relation
+from credo.model import Cell, CredoError, Structure
+from credo.solve.compare import compare, same_space_group
+
+__all__ = ["errors_of", "wrong"]
+
+#: Strain below which a lattice is that of the true phase; largest errors of a cell length [%], of atoms [Å], and the
+#: least share of true atoms but hydrogen that must be found, with their element's row, within 0.3 Å.
+_SAME_LATTICE, _CELL_PERCENT, _DEVIATION, _RIGHT = 0.06, 1.0, 0.1, 0.95
+
+
+def errors_of(phases: Sequence[dict[str, Any]], names: Sequence[str], project: Path) -> dict[str, Any]:
+    """For every true phase the found one that is most like it, and how far it is from the truth."""
+    return {name: _nearest(sample(name), phases, project) for name in names}
+
+
+def wrong(errors: dict[str, Any]) -> list[str]:
+    """Sentences about what is not as the simulator knew it; none if all is right."""
+    return [f"{name}: {why}" for name, e in errors.items() if (why := _fault(e))]
+
+
+def _fault(e: dict[str, Any]) -> str:
+    if not e["found"]:
+        return "not found"
+    if e["cell_percent"] > _CELL_PERCENT:
+        return f"its cell is off by {e['cell_percent']:.2f} %"
+    if not e.get("solved"):
+        return f"not solved ({e.get('reason') or 'no reason given'})"
+    if not e["space_group_right"]:
+        return f"the space group is not {e['space_group']}"
+    if e["atoms_right"] < _RIGHT:
+        return f"only {e['atoms_right']:.0%} of its atoms are in place"
+    if e["mean_deviation"] > _DEVIATION:
+        return f"its atoms are off by {e['mean_deviation']:.3f} Å in the mean"
+    return ""
+
+
+def _nearest(true: Structure, phases: Sequence[dict[str, Any]], project: Path) -> dict[str, Any]:
+    told = [t for p in phases if p.get("ok") and (t := _against(true, p, project)) is not None]
+    if not told:
+        return {"found": False}
+    return max(told, key=lambda t: (t.get("atoms_right") or 0.0, t["members"], -t["cell_percent"]))
+
+
+def _against(true: Structure, phase: dict[str, Any], project: Path) -> dict[str, Any] | None:
+    """How far one phase is from the true structure; None where the lattice is another."""
+    own = reduce_lattice(true.cell, _centring(true.space_group))
+    found = reduce_lattice(Cell(*phase["cell"]), phase["centring"])
+    strain, _index, p = relation(found, own, max_index=1)
+    if strain > _SAME_LATTICE:
+        return None
+    metric = p.T @ found.cell.metric @ p
+    ratio = np.sqrt(np.diag(metric) / np.diag(own.metric))
+    e: dict[str, Any] = {
+        "found": True, "phase": phase["name"], "members": len(phase["members"]), "space_group": true.space_group,
+        "cell_percent": 100 * float(np.abs(ratio - 1).max()),
+        "space_group_right": same_space_group(phase["space_group"], true.space_group),
+    }  # fmt: skip
+    path = project / phase["folder"] / "structure.cif"
+    told = phase.get("structure") or {}
+    e |= {"solved": bool(told.get("ok")), "reason": str(told.get("reason") or "")}
+    if not path.is_file():
+        return e
+    try:
+        model = read_structure(path)
+        c = compare(model, true)
+    except CredoError as error:
+        return e | {"solved": False, "reason": str(error)}
+    return e | {
+        "space_group_right": c.same_group, "atoms_right": c.right, "extra": c.extra,
+        "mean_deviation": c.mean_deviation, "max_deviation": c.max_deviation,
+        "r1": (told.get("refined") or {}).get("r1_obs"),
+    }  # fmt: skip
+
+
+def _centring(group: str) -> str:
+    g = gemmi.SpaceGroup(group)
+    return "P" if g.ext == "R" else g.centring_type()
