@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from credo.kernels.rocking import passage_intensities, profile_equations, schur_apply, schur_blocks, shares, tilts
+from credo.kernels.rocking import passage_intensities, profile_equations, schur_blocks, schur_solve, shares, tilts
 
 
 def spline(x: np.ndarray) -> np.ndarray:
@@ -78,9 +78,10 @@ def test_intensities_are_eliminated_exactly():
     for f in range(4):
         np.testing.assert_allclose(blocks[f], schur[3 * f : 3 * f + 3, 3 * f : 3 * f + 3], atol=1e-12)
     np.testing.assert_allclose(rhs.ravel(), full[:, :12].T @ (weight * residual), atol=1e-12)
-    x, out = rng.normal(size=(4, 3)), np.zeros((4, 3))
-    schur_apply(start, frame, jac, inner, weight, bottom, x, out)
-    np.testing.assert_allclose(out.ravel(), schur @ x.ravel(), atol=1e-12)
+    prior = np.full((4, 3), 0.1)
+    inverse = np.linalg.inv(blocks + 0.1 * np.eye(3))
+    x = schur_solve(start, frame, jac, inner, weight, bottom, prior, rhs, inverse, 50, 1e-24)
+    np.testing.assert_allclose((schur + 0.1 * np.eye(12)) @ x.ravel(), rhs.ravel(), atol=1e-9)
 
 
 def test_passage_intensities_are_least_squares():
