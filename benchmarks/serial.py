@@ -19,7 +19,8 @@ import numpy as np
 
 from credo.collect.engine import Engine, Event
 from credo.collect.rig import Rig
-from credo.collect.serial_images import beam_centre, seams
+from credo.collect.seams import seams
+from credo.collect.serial_images import beam_centre
 from credo.collect.serial_red import SerialRED
 from credo.instrument.config import validated
 from credo.instrument.controller import TEMController

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from credo.collect.serial_images import aligned, beam_centre, foreshortened, seams, shift_between, translated
+from credo.collect.seams import seams
+from credo.collect.serial_images import aligned, beam_centre, foreshortened, shift_between, translated
 from credo.model.errors import CannotDo, UnreadableInput
 
 

@@ -12,7 +12,8 @@ from credo.collect.mosaic import lit, write_mosaic
 from credo.collect.plans import Forecast, Plan
 from credo.collect.raster import raster
 from credo.collect.rig import Rig
-from credo.collect.serial_images import seams, shift_between
+from credo.collect.seams import seams
+from credo.collect.serial_images import shift_between
 from credo.collect.session import GRID, read_log
 from credo.collect.steps import Begin, Done, End, Look, Move, Once, Pause, Read, Set, Steps
 from credo.model.errors import CannotDo, CredoError

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from credo.collect.serial_images import seams, shift_between
+from credo.collect.seams import seams
+from credo.collect.serial_images import shift_between
 from credo.io import nxmx, tiff
 from credo.io.atomic import atomic_write
 from credo.io.nxmx_stream import read_columns

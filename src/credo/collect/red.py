@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from credo.collect.dataset import geometry
+from credo.collect.dose_rate import dose_rate
 from credo.collect.plans import Forecast, Optics, Plan, fraction
 from credo.collect.rig import Rig
 from credo.collect.steps import Begin, End, Look, Move, Once, Read, Set, Steps, Wait
@@ -18,8 +19,8 @@ from credo.model.errors import CannotDo, CredoError
 
 __all__ = ["Red", "beam_tilts"]
 
-#: e/Å²/s per pA/cm²; time that a goniometer step takes [s].
-_ELECTRONS, _STEP_S = 6.241509e-10, 1.5
+#: Time that a goniometer step takes [s].
+_STEP_S = 1.5
 
 
 class Red(Plan):
@@ -84,8 +85,7 @@ class Red(Plan):
         if not len(angles):
             return 0
         tilts = yield from beam_tilts(rig, self.optics.camera_length(rig), self.beam_tilt_deg, self.fine)
-        density = yield Read(("current_density",) if "current_density" in rig.settings else ())
-        rate = _ELECTRONS * float(density["current_density"]) if isinstance(density, dict) else None
+        rate = yield from dose_rate(rig)
         about: Mapping[str, Any] = {
             "camera_length_mm": self.optics.camera_length(rig), "sample": self.sample, "dose_rate": rate,
             "step_deg": float(np.sign(self.range_deg)) * (self.beam_tilt_deg or self.step_deg),

@@ -18,12 +18,11 @@ from credo.instrument.config import Calibration, Measured, MeasuredMatrix
 from credo.instrument.controller import TEMController
 from credo.instrument.protocols import CameraInfo
 from credo.model.errors import CannotDo
+from credo.physics.dose import electrons_of
 from credo.physics.electron import wavelength
 
 __all__ = ["Rig", "optics_key"]
 
-#: e/Å²/s per pA/cm².
-_ELECTRONS = 6.241509e-10
 #: Relative uncertainty of a scale carried over from another magnification; of a nominal magnification, and how many
 #: measured ones that guess is worth.
 _CARRIED, _NOMINAL, _WORTH = 0.03, 0.01, 2
@@ -134,7 +133,7 @@ class Rig:
 
     def dose_rate(self) -> float | None:
         """e/Å²/s of the current density that the instrument told; None where it tells none."""
-        return None if not self.current_density else _ELECTRONS * self.current_density
+        return None if not self.current_density else electrons_of(self.current_density)
 
     def allowed(self, axis: str, value: float) -> bool:
         """Whether the stage may go there [µm, deg]."""

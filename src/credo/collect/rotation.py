@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from credo.collect.dataset import geometry
+from credo.collect.dose_rate import dose_rate
 from credo.collect.rig import Rig
 from credo.collect.steps import Begin, End, Look, Move, Pose, Read, Set, Shot, Steps, Stop, Turn
 from credo.collect.watch import BEAM_LOST, Watch
@@ -18,8 +19,6 @@ from credo.model.errors import CannotDo, CredoError
 __all__ = ["AT_TARGET", "LookEvery", "Result", "Sweep", "Tracker", "rotate"]
 
 AT_TARGET = "target angle"
-#: e/Å²/s per pA/cm².
-_ELECTRONS = 6.241509e-10
 #: Change of the focus from which a focus is always come to, because of the lens's slack [units].
 _APPROACH = 200.0
 
@@ -164,8 +163,7 @@ def rotate(
     pose = yield Move(a=begin)
     if tracker is not None:
         yield from tracker.begin(rig, sweep, pose)
-    density = yield Read(("current_density",) if "current_density" in rig.settings else ())
-    rate = _ELECTRONS * float(density["current_density"]) if isinstance(density, dict) else None
+    rate = yield from dose_rate(rig)
     facts = {"dose_rate": rate, "sweep": vars(sweep), "tracking": "none" if tracker is None else tracker.method}
     yield Begin(name, "rotation", {**facts, **told})
     counted = [0]

@@ -10,21 +10,12 @@ import numpy as np
 from credo.kernels.untyped import fft, ndimage
 from credo.model.errors import CannotDo, UnreadableInput
 
-__all__ = ["aligned", "beam_centre", "foreshortened", "seams", "shift_between", "translated"]
+__all__ = ["aligned", "beam_centre", "foreshortened", "shift_between", "translated"]
 
 #: Blur that is taken off an image before it is compared, and that its noise is seen through [px].
 _COARSE, _FINE = 16.0, 1.2
 #: Rms width of the window in which the direct beam is centred [px], and how often.
 _WINDOW, _ROUNDS = 2.5, 12
-
-
-def seams(shape: tuple[int, int]) -> np.ndarray:
-    """False on the cross between the chips of a 2 × 2 Timepix (516 pixels; rows and columns 255 to 260)."""
-    valid = np.ones(shape, dtype=bool)
-    for axis, n in enumerate(shape):
-        if n == 516:
-            valid[(slice(None),) * axis + (slice(254, 262),)] = False
-    return valid
 
 
 def shift_between(

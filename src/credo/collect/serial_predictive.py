@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credo.collect.crystals import Crystal, find_crystals
+from credo.collect.dose_rate import dose_rate
 from credo.collect.raster import raster, view_um
 from credo.collect.rig import Rig
 from credo.collect.rotation import Sweep, rotate
@@ -37,8 +38,6 @@ _VIEW_UM, _GAIN = 0.04, 0.15
 _ARRIVAL_UM, _SAME_UM = 0.4, 1.0
 #: Crystals that are taken: radius of equal area [µm], contrast.
 _RADIUS_UM, _CONTRAST = (0.1, 0.9), 0.08
-#: e/Å²/s per pA/cm².
-_ELECTRONS = 6.241509e-10
 #: Speed of tilts between rotations [deg/s].
 _FAST_DEG_S = 8.0
 #: Part of the lead of a rotation that is turned before the first view.
@@ -74,9 +73,7 @@ class PredictiveTracker:
 
     def begin(self, rig: Rig, sweep: Sweep, pose: Pose) -> Steps[None]:
         self._sweep, self._pose = sweep, pose
-        if "current_density" in rig.settings:
-            told = yield Read(("current_density",))
-            self.dose_rate = float(told["current_density"] or 0.0) * _ELECTRONS
+        self.dose_rate = (yield from dose_rate(rig)) or 0.0
         self._steering = Steering(self.bench, sweep.exposure)
         self.model.learn(self._where(pose.a, pose.time, -sweep.direction), self._start, _ARRIVAL_UM)
         # the slack is taken up, and the bearing gone over to the way of the rotation, before the crystal is seen

@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.collect.rig import Rig
-from credo.collect.serial_images import beam_centre, seams, shift_between
+from credo.collect.seams import seams
+from credo.collect.serial_images import beam_centre, shift_between
 from credo.collect.steps import Look, Move, Note, Read, Set, Shot, Steps, Wait
 from credo.collect.tracking import Disc, fit_disc
 from credo.model.errors import CannotDo

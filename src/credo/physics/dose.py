@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import gemmi
 import numpy as np
 
-__all__ = ["gray_per_fluence", "mean_excitation_ev", "stopping_power"]
+__all__ = ["electrons_of", "gray_per_fluence", "mean_excitation_ev", "stopping_power"]
 
 #: m c² [keV]; 2π N_A r_e² m c² [MeV cm² / mol]; J per MeV.
 _REST_KEV = 510.99895
@@ -15,6 +15,11 @@ _BETHE = 0.1535375
 _JOULE_PER_MEV = 1.602176634e-13
 #: Mean excitation energies in solid and liquid compounds [eV]: ICRU Report 37, table 5.1.
 _COMPOUND_EV = {"H": 19.2, "C": 81.0, "N": 82.0, "O": 106.0, "F": 112.0, "Cl": 180.0}
+
+
+def electrons_of(current_density: float) -> float:
+    """e Å⁻² s⁻¹ of a current density [pA/cm²]."""
+    return 6.241509e-10 * current_density
 
 
 def mean_excitation_ev(element: str) -> float:

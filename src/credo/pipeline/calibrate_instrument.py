@@ -28,14 +28,12 @@ from credo.instrument.config import Calibration, Configuration
 from credo.instrument.controller import TEMController
 from credo.io.text import write_text
 from credo.model.errors import CannotDo, CredoError, UnreadableInput
+from credo.physics.dose import electrons_of
 from credo.pipeline.collect import configured
 from credo.pipeline.output import Output, read_report, run_command
 from credo.pipeline.page.calibration import calibration_page
 
 __all__ = ["KINDS", "Told", "calibrate_instrument", "gold_on"]
-
-#: e/Å²/s per pA/cm².
-_ELECTRONS = 6.241509e-10
 
 
 class AxisOf(AxisSettings):
@@ -110,7 +108,7 @@ class Told:
             self.frames += 1
             self.beam_on_s += event.shot.frame.exposure
             density = self._ctrl.link.call("get", names=["current_density"]).get("current_density")
-            self.dose += event.shot.frame.exposure * _ELECTRONS * float(density or 0.0)
+            self.dose += event.shot.frame.exposure * electrons_of(float(density or 0.0))
         kept = {RESULT: self.results, "checked": self.checks, "not calibrated": self.failed}
         if event.kind in kept:
             kept[event.kind].append(event.facts)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from credo.collect.seams import seams
 from credo.kernels.untyped import fft, ndimage
 from credo.model.errors import CannotDo
 
@@ -37,11 +38,7 @@ class Moved:
 
 def cross_of(shape: tuple[int, int]) -> np.ndarray | None:
     """True where pixels are like the others: all but the cross of a 2 × 2 Timepix (516²), None where there is none."""
-    if shape != (516, 516):
-        return None
-    good = np.ones(shape, dtype=bool)
-    good[254:262], good[:, 254:262] = False, False
-    return good
+    return seams(shape) if shape == (516, 516) else None
 
 
 def mended(image: np.ndarray) -> np.ndarray:
