@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credo.collect.advice import CrystalNow, Decision
 from credo.collect.crystals import Crystal, find_crystals
 from credo.collect.dose_rate import dose_rate
 from credo.collect.raster import raster, view_um
 from credo.collect.rig import Rig
 from credo.collect.rotation import Sweep, rotate
+from credo.collect.seams import bridged
 from credo.collect.serial_images import beam_centre, foreshortened, shift_between
 from credo.collect.serial_setup import Bench, to_pattern, to_search
 from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import Steering, go
-from credo.collect.steps import Done, Look, Move, Note, Once, Pause, Pose, Read, Set, Shot, Steps, Stop, Turn, Wait
+from credo.collect.steps import Ask, Done, Look, Move, Note, Once, Pause, Pose, Read, Set, Shot, Steps, Stop, Turn, Wait
 from credo.collect.tracking import Disc, Expected, find_shadow, fit_disc
 from credo.collect.watch import Watch, diffracted
 from credo.model.errors import CannotDo
@@ -40,12 +42,16 @@ _ARRIVAL_UM, _SAME_UM = 0.4, 1.0
 _RADIUS_UM, _CONTRAST = (0.1, 0.9), 0.08
 #: Speed of tilts between rotations [deg/s].
 _FAST_DEG_S = 8.0
+#: A rotation begins so near to an end of the range [deg].
+_OFF_DEG = 5.0
 #: Part of the lead of a rotation that is turned before the first view.
 _TAKEN_UP = 0.7
 #: Farthest that a crystal strays between two images of a turn [µm].
 _STRAY_UM = 1.5
 #: Beam of a recovery [µm]; wide views without the crystal after which it is given up; frames that judge a crystal.
 _WIDE_UM, _GIVE_UP, _JUDGED = 2.0, 3, 8
+#: Frames from one question to whoever processes them to the next.
+_ASKED = 4
 #: Turns there and back by which the stage is learned; their speed [deg/s], exposure [s], error of a place [µm].
 _SWEEPS, _SWEEP_DEG_S, _SWEEP_S, _PLACE_UM = 2, 4.0, 0.35, 0.06
 
@@ -62,7 +68,10 @@ class PredictiveTracker:
 
     method = "predicted from the learned stage, corrected in defocused views"
 
-    def __init__(self, bench: Bench, model: StageModel, crystal: int, radius_um: float, start: np.ndarray) -> None:
+    def __init__(
+        self, bench: Bench, model: StageModel, crystal: int, radius_um: float, start: np.ndarray, name: str = ""
+    ) -> None:
+        self.name, self._until = name, np.nan
         self.bench, self.model, self.crystal, self.radius = bench, model, crystal, radius_um
         self.looks = self.missed = self.frames = 0
         self.reflections = self.dose_rate = 0.0
@@ -102,6 +111,9 @@ class PredictiveTracker:
             self.reflections += diffracted(shot.image)
             if self.frames == _JUDGED and self.reflections <= 0:
                 return NO_REFLECTIONS
+        reason = yield from self._advised(shot.after.a)
+        if reason:
+            return reason
         place = beam_centre(shot.image, self.bench.valid)
         self._steering.trim(_GAIN * np.clip(self.bench.centre - place, -3, 3))
         ahead = shot.after.a + 0.5 * s.direction * s.speed * s.exposure
@@ -125,6 +137,16 @@ class PredictiveTracker:
         except CannotDo as error:
             return error.reason
         return ""
+
+    def _advised(self, tilt: float) -> Steps[str]:
+        """What whoever processes the frames says of the crystal: why to end its rotation here, or ""."""
+        s = self._sweep
+        if self.frames % _ASKED == 0:
+            said: Decision = yield Ask(CrystalNow(self.name, self.frames, tilt, s.stop))
+            if not said.goes_on:
+                return f"{said.verdict}: {said.reason}"
+            self._until = said.range_deg[1] if said.range_deg else np.nan
+        return "as far as advised" if s.direction * (tilt - self._until) >= 0 else ""
 
     def _recover(self, way: float) -> Steps[str]:
         """A view with a wide beam: where is the crystal that the narrow one does not meet?"""
@@ -179,6 +201,7 @@ class Predictive:
         self.plan, self.rig, self.bench = plan, rig, bench
         self.model = StageModel(bench.lift)
         self.taken, self._number = 0, 0
+        self._range, self._over = plan.range_deg, ""
         self._film = 0.0
         self._sweeps = 0
         self._done: list[np.ndarray] = []
@@ -189,7 +212,7 @@ class Predictive:
         for number, (x, y) in enumerate(places):
             yield Pause()
             earlier = yield Once(f"field {number}")
-            if earlier is None and self.taken < self.plan.max_crystals:
+            if earlier is None and self._goes_on():
                 try:
                     yield from self._field(float(x), float(y))
                 except CannotDo as error:
@@ -199,6 +222,9 @@ class Predictive:
             elif earlier is not None:
                 self.taken = int(earlier["data sets"])
         return self.taken
+
+    def _goes_on(self) -> bool:
+        return self.taken < self.plan.max_crystals and not self._over
 
     def _learn_stage(self) -> Steps[bool]:
         """Turn through the whole range and back while the search image shows one crystal: the bearing's path."""
@@ -225,7 +251,7 @@ class Predictive:
             shot = yield Look(_SWEEP_S, stream=True)
             p = shot.after
             tilt = 0.5 * (shot.before.a + p.a)
-            found = find_crystals(_whole(shot.image, self.bench.valid), self.bench.pixel_um)
+            found = find_crystals(bridged(shot.image), self.bench.pixel_um)
             offs = [self.bench.grid(np.array([c.x, c.y])) for c in found if 0.3 < c.area_um2 / area < 3]
             gaps = [float(np.hypot(*(o - place))) for o in offs]
             if not gaps or min(gaps) > _STRAY_UM:
@@ -241,7 +267,7 @@ class Predictive:
     def _lone_crystal(self) -> Steps[Crystal | None]:
         """The clearest isolated crystal in the middle of the view."""
         shot = yield Look(self.bench.optics.search_exposure)
-        found = find_crystals(_whole(shot.image, self.bench.valid), self.bench.pixel_um, gap_um=1.5, edge_um=3.0)
+        found = find_crystals(bridged(shot.image), self.bench.pixel_um, gap_um=1.5, edge_um=3.0)
         alone = [c for c in found if c.isolated and c.contrast > 2 * _CONTRAST and c.area_um2 < 1.5]
         return max(alone, key=lambda c: c.significance, default=None)
 
@@ -259,14 +285,14 @@ class Predictive:
             yield from _tilt(self.plan.range_deg[0] - 1)
             self._sweeps += yield from self._learn_stage()
         pose = yield Read()
-        low, up = self.plan.range_deg
+        low, up = self._range
         ends = (low, up) if abs(pose.a - low) < abs(pose.a - up) else (up, low)
-        if abs(pose.a - ends[0]) > 5:
+        if abs(pose.a - ends[0]) > _OFF_DEG:
             yield from _tilt(float(ends[0] - np.sign(ends[1] - ends[0])))
         found, pose = yield from self._find()
         yield Note("field", {"place_um": [x, y], "crystals": len(found)})
         for crystal, place in found:
-            if self.taken < self.plan.max_crystals:
+            if self._goes_on():
                 reason = yield from self._crystal(crystal, place)
                 if reason:
                     yield Note("rejected", {"place_um": place.tolist(), "reason": reason})
@@ -300,7 +326,7 @@ class Predictive:
         self._film = max(self._film, level)
         if level < 0.25 * self._film:
             return [], pose
-        found = find_crystals(_whole(image, self.bench.valid), self.bench.pixel_um, gap_um=self.plan.gap_um)
+        found = find_crystals(bridged(image), self.bench.pixel_um, gap_um=self.plan.gap_um)
         cosine = float(np.cos(np.radians(pose.a)))
         taken = []
         for c in found:
@@ -319,22 +345,26 @@ class Predictive:
 
     def _crystal(self, crystal: Crystal, place: np.ndarray) -> Steps[str]:
         """To the beam, seen there once, rotated; returns why there is no data set, or ""."""
+        low, up = self._range
+        pose = yield Read()
+        first, last = (low, up) if pose.a < 0.5 * (low + up) else (up, low)
+        if abs(pose.a - first) > _OFF_DEG:  # the rotation before was ended early
+            yield from _tilt(float(first - np.sign(last - first)))
         yield from to_search(self.bench.optics, self.bench.wide, self.bench.neutral)
         pose = yield from go(Move(x=float(place[0]), y=float(place[1])))
         shot = yield Look(self.bench.optics.search_exposure)
-        again = find_crystals(_whole(shot.image, self.bench.valid), self.bench.pixel_um)
+        again = find_crystals(bridged(shot.image), self.bench.pixel_um)
         offs = [self.bench.grid(np.array([c.x, c.y])) for c in again]
         gaps = [float(np.hypot(*o)) for o in offs]
         if not gaps or min(gaps) > 1.5:
             return "not found again after the move"
         best = int(np.argmin(gaps))
-        low, up = self.plan.range_deg
-        first, last = (low, up) if pose.a < 0.5 * (low + up) else (up, low)
         lead = 1.0 if last > first else -1.0
         start = pose.a + lead
         self._number += 1
         radius = float(np.sqrt(again[best].area_um2 / np.pi))
-        tracker = PredictiveTracker(self.bench, self.model, self._number, radius, offs[best])
+        name = f"{self.taken + 1:04d}"
+        tracker = PredictiveTracker(self.bench, self.model, self._number, radius, offs[best], name)
         tracker.dose = self.plan.dose_e_per_A2
         yield from to_pattern(self.bench.optics, self.bench.narrow, self.bench.focus)
         about: dict[str, Any] = {
@@ -343,11 +373,22 @@ class Predictive:
         }  # fmt: skip
         sweep = Sweep(start, last, self.plan.speed_deg_s, self.plan.exposure_s, lead=abs(lead))
         try:
-            yield from rotate(self.rig, sweep, f"{self.taken + 1:04d}", about, tracker, Watch(lost=-1.0))
+            ended = yield from rotate(self.rig, sweep, name, about, tracker, Watch(lost=-1.0))
         except NotInBeam as error:
             return error.reason
         self.taken += 1
+        yield from self._next(CrystalNow(name, ended.frames, ended.angle, last, ended.reason))
         return ""
+
+    def _next(self, crystal: CrystalNow) -> Steps[None]:
+        """What is wanted after it: where the next is to turn, or nothing more."""
+        said: Decision = yield Ask(crystal)
+        if said.verdict == "stop":
+            self._over = said.reason or "all is there"
+        if said.range_deg:
+            low, up = self.plan.range_deg
+            a, b = np.clip(sorted(said.range_deg), low, up)
+            self._range = (float(a), float(b)) if b - a > 2 * _OFF_DEG else self.plan.range_deg
 
 
 def _tilt(a: float) -> Steps[None]:
@@ -364,8 +405,3 @@ def _widened(image: np.ndarray, disc: Disc, ratio: float) -> Disc:
     if level <= 0:
         raise CannotDo("the defocused view is dark", "is the beam on?")
     return Disc(disc.x, disc.y, ratio * disc.radius, level, 1.0)
-
-
-def _whole(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """``image`` with the camera's seams at the level of the film."""
-    return np.where(valid, image, np.median(image))

@@ -11,6 +11,7 @@ from credo.collect.plans import Forecast, Plan, fraction
 from credo.collect.raster import raster, view_um
 from credo.collect.rig import Rig
 from credo.collect.rotation import Result, Sweep, rotate
+from credo.collect.seams import bridged
 from credo.collect.serial_setup import Bench, SerialOptics, set_up, to_pattern, to_search
 from credo.collect.serial_steering import go
 from credo.collect.serial_thesis import (
@@ -21,7 +22,6 @@ from credo.collect.serial_thesis import (
     find_thesis,
     height_by_rotation,
     height_by_two,
-    mended,
 )
 from credo.collect.steps import Done, Look, Move, Note, Once, Pause, Read, Steps
 from credo.collect.watch import Watch
@@ -118,7 +118,7 @@ class Baseline:
         yield from go(Move(x=x, y=y))
         yield from to_search(self.plan.optics, self.bench.wide, self.bench.neutral)
         shot = yield Look(self.plan.optics.search_exposure)
-        image, pose = mended(shot.image, self.bench.valid), shot.after
+        image, pose = bridged(shot.image), shot.after
         level = float(np.median(image))
         self._film = max(self._film, level)
         if level < _BAR * self._film or not image.any():

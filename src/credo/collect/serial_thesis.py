@@ -6,7 +6,6 @@ Numbers that the thesis does not give are those of the public program (autocRED 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,12 @@ import numpy as np
 from credo.collect.crystals import Crystal, find_by_threshold, opaque
 from credo.collect.rig import Rig
 from credo.collect.rotation import Sweep
+from credo.collect.seams import bridged
 from credo.collect.serial_images import shift_between
 from credo.collect.serial_setup import Bench, to_pattern
 from credo.collect.serial_steering import Steering, go
 from credo.collect.steps import Look, Move, Pose, Read, Set, Shot, Steps
 from credo.collect.tracking import Disc, disc_by_sums, inner_variance, shadow_by_percentiles
-from credo.kernels.untyped import ndimage
 from credo.model.errors import CannotDo
 
 __all__ = [
@@ -44,19 +43,7 @@ _ROBUST_INTERVAL, _AGAIN = 2, 10
 
 def _search(bench: Bench) -> Steps[np.ndarray]:
     shot = yield Look(bench.optics.search_exposure)
-    return mended(shot.image, bench.valid)
-
-
-def mended(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """``image`` with the camera's seams filled from the nearest pixels that are valid."""
-    return image if valid.all() else image[_nearest(valid.shape, valid.tobytes())]
-
-
-@lru_cache(maxsize=2)
-def _nearest(shape: tuple[int, ...], valid: bytes) -> tuple[np.ndarray, ...]:
-    """Indices of the nearest valid pixel of every pixel."""
-    bad = ~np.frombuffer(valid, dtype=bool).reshape(shape)
-    return tuple(ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True))  # type: ignore[arg-type]
+    return bridged(shot.image)
 
 
 def find_thesis(image: np.ndarray, bench: Bench, gap_um: float = 1.0) -> list[Crystal]:
@@ -143,7 +130,7 @@ def blank_variance(bench: Bench, particles: list[Crystal], exposure: float) -> S
     values = []
     for _ in range(3):
         shot = yield Look(exposure)
-        image = mended(shot.image, bench.valid)
+        image = bridged(shot.image)
         values.append(inner_variance(image, disc_by_sums(image)))
     yield Set({"beamshift": bench.neutral["beamshift"], "difffocus": bench.focus})
     return float(np.mean(values))
@@ -180,7 +167,7 @@ class ThesisTracker:
         self._since = 0
         view = yield from self._steering.look()
         self.looks += 1
-        return (yield from self._seen(mended(view.image, self.bench.valid), total))
+        return (yield from self._seen(bridged(view.image), total))
 
     def _seen(self, image: np.ndarray, total: float) -> Steps[str]:
         try:

@@ -15,10 +15,10 @@ from credo.collect import steps as do
 from credo.collect.calibration.brightness import beam_brightness
 from credo.collect.calibration.focus import sharp_focus
 from credo.collect.calibration.linear import Response, fit_response, sunflower
-from credo.collect.calibration.register import cross_of
 from credo.collect.calibration.result import matrix_of, result_note
 from credo.collect.calibration.views import View, enter, kept, look_at, told
 from credo.collect.rig import Rig
+from credo.collect.seams import seams
 from credo.collect.steps import Steps
 from credo.instrument.config import MeasuredMatrix
 from credo.model.errors import CannotDo
@@ -174,11 +174,11 @@ def _aside(rig: Rig, view: View, s: DeflectorSettings) -> Steps[None]:
 
 def _gap(rig: Rig, view: View, place: np.ndarray) -> float:
     """Distance of a direct beam from the camera's cross [px]."""
-    cross = cross_of(rig.camera.shape)
-    if cross is None or view.kind != "spot":
+    alike = seams(rig.camera.shape)
+    lines = [np.flatnonzero(~alike.any(axis=axis)) for axis in (0, 1)]  # columns, rows
+    if view.kind != "spot" or not any(map(len, lines)):
         return np.inf
-    bad = np.flatnonzero(~cross[0])
-    return float(min(np.abs(bad + 0.5 - v).min() for v in place))
+    return float(min(np.abs(bad + 0.5 - v).min() for bad, v in zip(lines, place, strict=True) if len(bad)))
 
 
 def _pair(values: np.ndarray) -> tuple[float, float]:

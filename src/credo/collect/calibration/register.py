@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from credo.collect.seams import seams
+from credo.collect.seams import bridged, seams
 from credo.kernels.untyped import fft, ndimage
 from credo.model.errors import CannotDo
 
-__all__ = ["Moved", "cross_of", "mended", "register"]
+__all__ = ["Moved", "mended", "register"]
 
 #: Edge to which images are binned for the search, and for the fit; share of the image that must overlap.
 _COARSE, _FINE, _OVERLAP = 258, 1032, 0.12
@@ -36,25 +36,11 @@ class Moved:
     clear: float
 
 
-def cross_of(shape: tuple[int, int]) -> np.ndarray | None:
-    """True where pixels are like the others: all but the cross of a 2 × 2 Timepix (516²), None where there is none."""
-    return seams(shape) if shape == (516, 516) else None
-
-
 def mended(image: np.ndarray) -> np.ndarray:
-    """The image with a Timepix's cross bridged by straight lines from side to side, and single bad pixels replaced by
-    the median about them (float32)."""
+    """The image with a Timepix's cross bridged, and single bad pixels replaced by the median about them (float32)."""
     data = np.asarray(image, dtype=np.float32)
     middle = _median(data)
-    data = np.where(_bad(data, middle), middle, data)
-    good = cross_of(data.shape)
-    if good is not None:
-        for view, lines in ((data, np.flatnonzero(~good[0])), (data.T, np.flatnonzero(~good[:, 0]))):
-            low, high = lines[0] - 1, lines[-1] + 1
-            left, right = view[:, low - 1 : low + 1].mean(axis=1), view[:, high : high + 2].mean(axis=1)
-            share = (lines - low) / (high - low)
-            view[:, lines] = left[:, None] * (1 - share) + right[:, None] * share
-    return data
+    return bridged(np.where(_bad(data, middle), middle, data))
 
 
 def _median(data: np.ndarray) -> np.ndarray:
@@ -94,8 +80,7 @@ def _contrast(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     data = np.asarray(image, dtype=np.float32)
     middle = _median(data)
     bad = _bad(data, middle)
-    known = cross_of(data.shape)
-    known = np.asarray(~bad if known is None else known & ~bad)
+    known = np.asarray(seams(data.shape) & ~bad)
     smooth = ndimage.gaussian_filter(middle, 4)
     lit = smooth > 0.35 * np.percentile(smooth, 95)
     # the beam's soft edge moves with nothing, or with the beam: a band of it is left out

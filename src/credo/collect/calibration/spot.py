@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from credo.collect.calibration.register import cross_of
+from credo.collect.seams import seams
 from credo.kernels.untyped import ndimage
 from credo.model.errors import CannotDo
 
@@ -32,8 +32,7 @@ def fit_spot(frame: np.ndarray, saturation: float = np.inf) -> Spot:
     Raises CannotDo where there is none, or where it lies on the cross.
     """
     data = np.asarray(frame, dtype=np.float64)
-    alike = cross_of(data.shape)
-    alike = np.ones(data.shape, dtype=bool) if alike is None else alike
+    alike = seams(data.shape)
     good = alike & (data < saturation)
     found = ndimage.uniform_filter(_without_hot(data), 5) * 25
     i, j = np.unravel_index(int(found.argmax()), found.shape)
