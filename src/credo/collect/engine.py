@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from credo.collect import steps as do
+from credo.collect.advice import AskNext, Decision
 from credo.collect.steps import Pose, Shot, Step, Steps
 from credo.instrument.controller import TEMController
 from credo.instrument.protocols import Frame
@@ -17,7 +18,7 @@ from credo.model.errors import CannotDo, CredoError
 __all__ = ["Engine", "Event", "Listener"]
 
 #: Steps between which a camera's stream goes on.
-_WITHIN_STREAM = (do.Look, do.Set, do.Note, do.Read, do.Turn)
+_WITHIN_STREAM = (do.Look, do.Set, do.Note, do.Read, do.Turn, do.Ask)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Listener(Protocol):
 class Engine:
     """``run`` does a plan's steps in the calling thread; ``pause``, ``proceed`` and ``stop`` may come from another.
 
-    ``done``: what ``Done`` said of each part in an earlier run of the same plan (resume).
+    ``done``: what ``Done`` said of each part in an earlier run of the same plan (resume). ``ask``: who is asked what to
+    do with a crystal (see :mod:`credo.collect.advice`).
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Engine:
         ctrl: TEMController,
         listeners: Sequence[Listener] = (),
         done: Mapping[str, Mapping[str, Any]] | None = None,
+        ask: AskNext | None = None,
     ) -> None:
-        self.ctrl, self.listeners, self.done = ctrl, tuple(listeners), dict(done or {})
+        self.ctrl, self.listeners, self.done, self.ask = ctrl, tuple(listeners), dict(done or {}), ask
         self._stream: tuple[tuple[float, int], Iterator[Frame]] | None = None
         self._streams, self._ahead = 0, 0.0
         self._go, self._stopped, self._unheard = threading.Event(), "", False
@@ -215,6 +218,14 @@ class Engine:
     def _note(self, step: do.Note) -> None:
         self._tell(step.kind, **step.facts)
 
+    def _ask(self, step: do.Ask) -> Decision:
+        if self.ask is None:
+            return Decision()
+        answer = self.ask(step.crystal)
+        if not answer.goes_on or step.crystal.ended:
+            self._tell("advice", name=step.crystal.name, ended=step.crystal.ended, **answer.to_dict())
+        return answer
+
     def _once(self, step: do.Once) -> Mapping[str, Any] | None:
         return self.done.get(step.name)
 
@@ -240,6 +251,6 @@ class Engine:
 
     _ways: Mapping[type, Callable[..., Any]] = {
         do.Move: _move, do.Turn: _turn, do.Wait: _wait, do.Stop: _halt, do.Set: _set,
-        do.Read: _read, do.Blank: _blank, do.Look: _look,
+        do.Read: _read, do.Blank: _blank, do.Look: _look, do.Ask: _ask,
         do.Begin: _begin, do.End: _end, do.Note: _note, do.Once: _once, do.Done: _done, do.Pause: _pause,
     }  # fmt: skip

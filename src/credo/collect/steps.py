@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from credo.collect.advice import CrystalNow
 from credo.instrument.protocols import Frame
 
 __all__ = [
-    "Begin", "Blank", "Done", "End", "Look", "Move", "Note", "Once", "Pause", "Pose", "Read", "Set", "Shot", "Step",
-    "Steps", "Stop", "Turn", "Wait",
+    "Ask", "Begin", "Blank", "Done", "End", "Look", "Move", "Note", "Once", "Pause", "Pose", "Read", "Set", "Shot",
+    "Step", "Steps", "Stop", "Turn", "Wait",
 ]  # fmt: skip
 
 
@@ -102,8 +103,8 @@ class Look:
     """One frame. -> Shot
 
     ``stream``: of the camera's running stream, with nothing but the dead time between (begun by the first such step,
-    ended by any step but ``Set``, ``Note``, ``Read`` and ``Turn``); else one exposure with the beam on for it only,
-    unless it is on already. ``role``: ``data`` is kept in the data set that is open, anything else only shown.
+    ended by any step but ``Set``, ``Note``, ``Read``, ``Ask`` and ``Turn``); else one exposure with the beam on for it
+    only, unless it is on already. ``role``: ``data`` is kept in the data set that is open, anything else only shown.
     ``since``: frames of the stream that began before this Unix time (lenses were still changing) are passed over.
     ``about``: plain JSON that is told with the frame (a crystal's number, a beam-tilt step [deg] as ``tilt_deg``).
     """
@@ -161,7 +162,15 @@ class Pause:
     """Here a person may pause: the engine waits, blanked, if one asked for it. -> None"""
 
 
-Step = Move | Turn | Wait | Stop | Set | Read | Blank | Look | Begin | End | Note | Once | Done | Pause
+@dataclass(frozen=True)
+class Ask:
+    """Ask whoever processes the data what to do with a crystal, or after it. -> Decision, "continue" where nobody is
+    asked"""
+
+    crystal: CrystalNow
+
+
+Step = Ask | Move | Turn | Wait | Stop | Set | Read | Blank | Look | Begin | End | Note | Once | Done | Pause
 #: What a plan's functions are: they yield steps, are sent outcomes, and return ``Result``; an instrument's error is
 #: raised at the ``yield``, where a plan may catch it (CredoError) and go on; else the run ends, blanked.
 Result = TypeVar("Result")
