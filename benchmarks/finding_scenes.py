@@ -55,16 +55,14 @@ def field_image(
     origin = np.full(2, size / 2)
     crystals = sample.near(middle, 0.75 * size * pixel_um + 3)
     place = crystals.place[:, :2] - middle
-    heights, out = np.zeros((size, size), np.float32), np.empty((size, size), np.float32)
+    out = np.zeros((size, size), np.float32)
     if contrast:
         depth = _depths(crystals, contrast)
-        add_footprints(
-            heights, origin, m, np.linalg.inv(m), place, crystals.reach, crystals.normal, crystals.offset, depth
-        )
+        add_footprints(out, origin, m, np.linalg.inv(m), place, crystals.reach, crystals.normal, crystals.offset, depth)
     film = np.array([_FILM_DEPTH, sample.settings.texture])
     bars = np.array([sample.pitch_um, sample.bar_um, 40.0])
     transmit(
-        out, heights, origin, np.linalg.inv(m), middle, 1.0, film, sample.texture, _TEXTURE_PER_UM, bars, np.zeros(2),
+        out, origin, np.linalg.inv(m), middle, 1.0, film, sample.texture, _TEXTURE_PER_UM, bars, np.zeros(2),
         np.array([0.0, 0.0, 1e3, 1.0]), counts,
     )  # fmt: skip
     y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
@@ -102,15 +100,15 @@ def beam_frame(sample: Sample, contrast: float, counts: float, seed: int, size: 
     one = some.select(np.array([int(rng.integers(len(some)))]))
     factor = rng.uniform(0.12, 0.26) / float(np.sqrt(one.area[0] / np.pi))
     shape = (one.reach * factor, one.normal, one.offset * factor)
-    heights, out = np.zeros((size, size), np.float32), np.empty((size, size), np.float32)
+    out = np.zeros((size, size), np.float32)
     place = (offset / radius * beam_um)[None]
     if contrast:
-        add_footprints(heights, centre, m, back, place, *shape, _depths(one, contrast))
+        add_footprints(out, centre, m, back, place, *shape, _depths(one, contrast))
     slope = float(np.cos(np.radians(rng.uniform(-60, 60))))
     film = np.array([_FILM_DEPTH, sample.settings.texture])
     beam = np.array([0.0, 0.0, beam_um, 0.02 + 0.04 * beam_um])
     transmit(
-        out, heights, centre, back, rng.uniform(-12, 12, 2), slope, film, sample.texture, _TEXTURE_PER_UM, np.zeros(3),
+        out, centre, back, rng.uniform(-12, 12, 2), slope, film, sample.texture, _TEXTURE_PER_UM, np.zeros(3),
         np.zeros(2), beam, counts,
     )  # fmt: skip
     if contrast:
