@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
-from credo.kernels.rotation import misorientation_deg, rotation_from_vector, rotation_matrix, rotation_vector
+from credo.kernels.rotation import misorientation_deg, rotation_from_vector, rotation_matrix, rotation_vector, tilted
 
 vectors = st.tuples(*[st.floats(-1.7, 1.7)] * 3).map(np.array)
 
@@ -48,3 +48,12 @@ def test_misorientation():
     b = Rotation.from_rotvec(np.radians(12.5) * np.array([0, 0.6, 0.8])).as_matrix() @ a
     assert misorientation_deg(b, a) == pytest.approx(np.full(20, 12.5))
     assert misorientation_deg(a, a) == pytest.approx(np.zeros(20), abs=1e-5)
+
+
+def test_a_tilted_pose_is_the_product_of_its_rotations():
+    axis = np.array([np.cos(0.02), 0.0, np.sin(0.02)])
+    for alpha, beta, y, z in ((0.7, -0.2, 0.01, 0.02), (-1.1, 0.1, 0.0, 0.0), (0.0, 0.0, 1e-12, 0.0)):
+        made = tilted(axis, alpha, beta, y, z)
+        holder = rotation_matrix(np.array([0, 1.0, 0]), beta)
+        expected = rotation_from_vector(np.array([0.0, y, z])) @ rotation_matrix(axis, alpha) @ holder
+        np.testing.assert_allclose(made, expected, atol=1e-14)

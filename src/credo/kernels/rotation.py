@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from math import cos, sin
 
-__all__ = ["angle_between_deg", "misorientation_deg", "rotation_from_vector", "rotation_matrix", "rotation_vector"]
+import numpy as np
+from numba import njit
+
+__all__ = [
+    "angle_between_deg",
+    "misorientation_deg",
+    "rotation_from_vector",
+    "rotation_matrix",
+    "rotation_vector",
+    "tilted",
+]
 
 
 def rotation_matrix(axis: np.ndarray, phi: np.ndarray | float) -> np.ndarray:
@@ -50,3 +60,35 @@ def misorientation_deg(r1: np.ndarray, r2: np.ndarray) -> np.ndarray:
     """Angle between two orientations, (..., 3, 3) each [deg]."""
     r = np.asarray(r1) @ np.swapaxes(np.asarray(r2), -1, -2)
     return np.degrees(np.linalg.norm(rotation_vector(r), axis=-1))
+
+
+@njit(cache=True)
+def _product(a, b):
+    out = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
+    return out
+
+
+@njit(cache=True)
+def tilted(axis: np.ndarray, alpha: float, beta: float, y: float, z: float) -> np.ndarray:
+    """Rotation vector (0, y, z) after a turn by ``alpha`` about ``axis`` (3,) after one by ``beta`` about y (3, 3);
+    all angles in rad. One goniometer pose; the functions above are for many and cost ten times as much for one."""
+    c, s = cos(alpha), sin(alpha)
+    m = (1 - c) * np.outer(axis, axis)
+    for i in range(3):
+        m[i, i] += c
+    m[0, 1] -= s * axis[2]
+    m[0, 2] += s * axis[1]
+    m[1, 2] -= s * axis[0]
+    m[1, 0] += s * axis[2]
+    m[2, 0] -= s * axis[1]
+    m[2, 1] += s * axis[0]
+    holder = np.array([[cos(beta), 0.0, sin(beta)], [0.0, 1.0, 0.0], [-sin(beta), 0.0, cos(beta)]])
+    angle = (y * y + z * z) ** 0.5
+    a, b = 1.0, 0.5
+    if angle > 1e-9:
+        a, b = sin(angle) / angle, (1 - cos(angle)) / (angle * angle)
+    k = np.array([[0.0, -z, y], [z, 0.0, 0.0], [-y, 0.0, 0.0]])
+    return _product(np.eye(3) + a * k + b * _product(k, k), _product(m, holder))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import cos, floor, radians, sin, sqrt
 
 import numpy as np
 
 from credo.instrument.sim.settings import Imperfections
 from credo.instrument.sim.truth import StageTruth
-from credo.kernels.rotation import rotation_from_vector, rotation_matrix
+from credo.kernels.rotation import tilted
 
 __all__ = ["Goniometer", "Pose", "Way"]
 
@@ -62,7 +63,7 @@ class Goniometer:
         """The tilt [deg] of the specimen when the drive stands at ``driven``; it differs with the direction."""
         knots = self._uneven[0 if forward else 1]
         u = driven / _KNOT + _KNOTS / 2
-        n = int(np.floor(u))
+        n = floor(u)
         f = u - n
         uneven = (1 - f) * knots[n % _KNOTS] + f * knots[(n + 1) % _KNOTS]
         return self._truth.tilt_scale * driven + float(uneven)
@@ -77,13 +78,14 @@ class Goniometer:
 
     def _curve(self, driven: float, forward: bool, number: int) -> np.ndarray:
         new = self._of.unsteady_new
-        knots = np.sqrt(1 - new) * self._unsteady[0 if forward else 1] + np.sqrt(new) * self._fresh(number)
         u = driven / _SWING_KNOT + 64
-        n = int(np.clip(np.floor(u), 0, 126))
+        n = min(max(floor(u), 0), 126)
         f = u - n
         # cubic between knots, level at each: no jumps of the speed
         f = f * f * (3 - 2 * f)
-        return (1 - f) * knots[n] + f * knots[n + 1]
+        own, fresh = self._unsteady[0 if forward else 1], self._fresh(number)
+        low, high = (sqrt(1 - new) * own[k] + sqrt(new) * fresh[k] for k in (n, n + 1))
+        return (1 - f) * low + f * high
 
     def _fresh(self, number: int) -> np.ndarray:
         """Knots (128, 2) that only this way has [µm]."""
@@ -97,19 +99,19 @@ class Goniometer:
     def eucentric_height(self, x_um: float, y_um: float) -> float:
         """Stage height z [µm] at which a point at (x, y) of a flat grid lies on the rotation axis."""
         x, y = x_um / 1000, y_um / 1000
-        return float(self._truth.height @ np.array([1, x, y, x * x, x * y, y * y]))
+        h = self._truth.height
+        return float(h[0] + h[1] * x + h[2] * y + h[3] * x * x + h[4] * x * y + h[5] * y * y)
 
     def pose(self, driven: dict[str, float], way: Way, t: float, late: np.ndarray) -> Pose:
         """``driven``: x y z [µm] a b [deg]; ``late`` (2,) [µm] is what creep has not yet moved."""
         alpha, beta = self.true_tilt(driven["a"], way.forward), driven["b"]
         x, y = driven["x"] + late[0], driven["y"] + late[1]
         centre = np.array([x, y, self.eucentric_height(x, y) - driven["z"]])
-        turn = rotation_matrix(self.axis, np.radians(alpha)) @ rotation_matrix(np.array([0, 1.0, 0]), np.radians(beta))
-        a = np.radians(alpha)
-        waves = np.array([np.sin(a), np.sin(2 * a), np.sin(3 * a)])
-        turn = rotation_from_vector(np.radians(np.array([0.0, *(self._wobble @ waves)]))) @ turn
+        a = radians(alpha)
+        wobble = self._wobble @ np.array([sin(a), sin(2 * a), sin(3 * a)])
+        turn = tilted(self.axis, a, radians(beta), radians(wobble[0]), radians(wobble[1]))
         where = np.array([1.0, x / 1000, y / 1000])
-        swing = self._truth.swing @ where @ np.array([np.sin(a), 1 - np.cos(a)])
+        swing = self._truth.swing @ where @ np.array([sin(a), 1 - cos(a)])
         drift = self._truth.drift * t
         aside = swing + drift + self._irregular(driven["a"], way)
         return Pose(turn, centre, np.array([aside[0], aside[1], 0.0]), alpha, beta)

@@ -26,6 +26,7 @@ class Sample:
         self._shares = _shares(settings)
         self._directions = directions
         self._tiles: OrderedDict[tuple[int, int], Crystals] = OrderedDict()
+        self._last: tuple[tuple[int, int, int, int], Crystals] | None = None
         rng = np.random.default_rng([seed, 21])
         self._waves = rng.normal(size=(4, 2)) * (2 * np.pi / np.array([300.0, 160, 90, 400]))[:, None]
         self._phases = rng.uniform(0, 2 * np.pi, size=4)
@@ -42,10 +43,16 @@ class Sample:
         """Particles whose centres lie within ``radius`` [µm] of ``xy`` (2,)."""
         low = np.floor((np.asarray(xy) - radius) / _TILE).astype(int)
         high = np.floor((np.asarray(xy) + radius) / _TILE).astype(int)
-        tiles = [self._tile(i, j) for i in range(low[0], high[0] + 1) for j in range(low[1], high[1] + 1)]
-        table = Crystals.joined(tiles)
+        table = self._joined(*low.tolist(), *high.tolist())
         d = table.place[:, :2] - xy
         return table.select(np.einsum("ij,ij->i", d, d) <= radius**2)
+
+    def _joined(self, left: int, low: int, right: int, high: int) -> Crystals:
+        """All tiles of a rectangle as one table; the last is kept, for the beam stays where it is for many frames."""
+        if self._last is None or self._last[0] != (left, low, right, high):
+            tiles = [self._tile(i, j) for i in range(left, right + 1) for j in range(low, high + 1)]
+            self._last = (left, low, right, high), Crystals.joined(tiles)
+        return self._last[1]
 
     def _tile(self, i: int, j: int) -> Crystals:
         key = (i, j)

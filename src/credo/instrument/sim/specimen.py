@@ -69,12 +69,11 @@ class Specimen:
 
     def on_film(self, pose: Pose, middle: np.ndarray) -> np.ndarray:
         """The point of the film (2,) [µm] that is seen at the column position ``middle`` (2,)."""
-        g = pose.centre[:2].copy()
+        g, flat = pose.centre[:2], np.linalg.inv(pose.rotation[:2, :2])
         for _ in range(3):
             height = float(self.sample.height(g[None])[0])
             known = pose.rotation[:2, 2] * (height - pose.centre[2])
-            d = np.linalg.solve(pose.rotation[:2, :2], middle - pose.offset[:2] - known)
-            g = pose.centre[:2] + d
+            g = pose.centre[:2] + flat @ (middle - pose.offset[:2] - known)
         return g
 
     def lit(self, crystals: Crystals, pose: Pose, beam: Illumination) -> list[Lit]:

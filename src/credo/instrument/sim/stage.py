@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import exp, isfinite
 
 import numpy as np
 
@@ -151,7 +152,8 @@ class SimulatedStage:
     def _late(self, k: str, t: float) -> float:
         """What creep still lacks of the last move of axis ``k`` [µm]."""
         move = self._axis[k].last_move(t)
-        if t < move.ended or not np.isfinite(move.ended):
+        ended = move.ended
+        if t < ended or not isfinite(ended):
             return 0.0
-        size = float(np.clip(self._of.creep * (move.target - move.origin), -0.3, 0.3))
-        return -size * float(np.exp(-(t - move.ended) / self._of.creep_s))
+        size = min(max(self._of.creep * (move.target - move.origin), -0.3), 0.3)
+        return -size * exp(-(t - ended) / self._of.creep_s)
