@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from credo.model import CannotDo, Experiment, Frames, Reflections, Report
 from credo.physics.ewald import predict
 from credo.reduce.background import Background, mean_background
+from credo.reduce.lit import Lit, lit_frames
 from credo.reduce.partials import FreePixels, Partials, measure_partials, rocking_sigma_deg, visits
 from credo.reduce.profiles import SpotProfile, learn_profile
 from credo.reduce.rocking import Rocking, frame_scales, learn_rocking
@@ -88,6 +89,10 @@ def integrate(
     experiment, tail = learn_rocking(experiment, predicted, first)
     rocking = Rocking(tail, np.ones(len(experiment.scan)))
     share = rocking.shares(experiment, predicted, *where)
+    lit = lit_frames(experiment, predicted, first, share)
+    if lit.dark.any():
+        seen_by = ~lit.dark[predicted["lattice"][first.row], first.frame]
+        first, share, where = first.select(seen_by), share[seen_by], (where[0][seen_by], where[1][seen_by])
     guess = _fitted(first, share, len(predicted))
     rocking = replace(rocking, scale=frame_scales(first, share, guess[0], len(experiment.scan)))
     seen = share * rocking.scale[first.frame]
@@ -99,8 +104,19 @@ def integrate(
     noise = noise_factor(second, seen, expected)
     table = _table(experiment, predicted, second, share, seen, noise, settings)
     report = _report(experiment, table, predicted, profile, second, share, d_min)
-    extra = {"rocking_tail": rocking.tail, "noise_factor": noise, "frame_scale_rms": float(np.std(rocking.scale))}
-    return experiment, table, report | Report(extra, (), {"frame_scale": rocking.scale})
+    extra = {"rocking_tail": rocking.tail, "noise_factor": noise, "frame_scale_rms": float(np.std(rocking.scale)),
+             "n_dark_frames": int(lit.dark[0].sum())}  # fmt: skip
+    figures = {"frame_scale": rocking.scale, "brightness": lit.brightness[0], "dark": lit.spans()}
+    return experiment, table, report | Report(extra, _darkness(experiment, lit), figures)
+
+
+def _darkness(experiment: Experiment, lit: Lit) -> tuple[str, ...]:
+    """A sentence about the frames that are left out."""
+    if not lit.dark[0].any():
+        return ()
+    start, end, n = experiment.scan.start_deg, experiment.scan.end_deg, int(lit.dark[0].sum())
+    where = ", ".join(f"{start[a]:.1f} to {end[b]:.1f}°" for a, b in lit.spans())
+    return (f"The crystal was out of the beam on {n} of {len(start)} frames ({where}): they are left out.",)
 
 
 def _fitted(partials: Partials, share: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

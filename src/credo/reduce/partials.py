@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -40,6 +40,10 @@ class Partials:
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def select(self, keep: np.ndarray) -> Partials:
+        """Those of a mask or of indices."""
+        return Partials(**{f.name: getattr(self, f.name)[keep] for f in fields(self)})
 
 
 class FreePixels:

@@ -127,6 +127,13 @@ def _scale(found: Processed) -> str:
         phi, value = _angles(found, frames)
         chart.line(phi, value, "c2", "frame beside its neighbours", "thin")
         words.append(f"how bright single frames are (rms {fixed(100 * float(np.std(frames)), 1)} %)")
+    lit = stages["integrate"].figures.get("brightness") if "integrate" in stages else None
+    if lit is not None and len(lit) == len(scan):
+        phi, value = _angles(found, np.minimum(lit, limits[1]))
+        chart.line(phi, value, "c3", "brightness")
+        words.append(
+            "how bright reflections are beside what they usually are (near nought: no crystal in the beam)"
+        )
     if smooth is not None:
         knots = np.clip(smooth["angle_deg"], *_limits(found))
         chart.line(knots, np.interp(knots, smooth["angle_deg"], smooth["scale"]), "c1", "crystal")
