@@ -25,6 +25,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json, to_json
 
 from credo.instrument.errors import WireError
 from credo.instrument.protocols import Frame
@@ -36,7 +37,7 @@ HEADER_LIMIT = 1 << 20  # bytes; a request may have a sixteenth
 BLOB_LIMIT = 1 << 28
 _SIZES = struct.Struct(">IQ")
 _PIECE = 1 << 14
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_strictly = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 
 
@@ -47,15 +48,21 @@ def tune(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, option, 1 << 22)
 
 
+def _encode(header: dict[str, Any]) -> bytes:
+    """JSON by the quick encoder; what is no number or no JSON is refused with ``ValueError`` or ``TypeError``."""
+    head = to_json(header)
+    return _strictly(header).encode() if b"NaN" in head or b"Infinity" in head else head
+
+
 def packed(header: dict[str, Any]) -> bytes:
     """A frame without a blob."""
-    head = _encode(header).encode()
+    head = _encode(header)
     return _SIZES.pack(len(head), 0) + head
 
 
 def send(connection: socket.socket, header: dict[str, Any], blob: Any = None) -> None:
     """Send one frame; the caller holds the connection's sending lock."""
-    head = _encode(header).encode()
+    head = _encode(header)
     connection.sendall(_SIZES.pack(len(head), 0 if blob is None else len(blob)) + head)
     if blob is not None:
         connection.sendall(blob)
@@ -101,7 +108,7 @@ class Reader:
             return None
         head, self._kept = self._kept[_SIZES.size : end], self._kept[end:]
         try:
-            header = _decode(head.decode())
+            header = from_json(head, allow_inf_nan=False)
         except (ValueError, RecursionError) as error:
             raise WireError(f"a frame's header is not JSON ({error})"[:200]) from None
         if not isinstance(header, dict):
@@ -129,13 +136,6 @@ def patience(connection: socket.socket, seconds: float) -> None:
     value = max(int(1000 * seconds), 1)
     packed = value if sys.platform == "win32" else struct.pack("ll", value // 1000, value % 1000 * 1000)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, packed)
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
-_decode = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 def mac(token: bytes, side: str, server_nonce: str, client_nonce: str) -> str:
