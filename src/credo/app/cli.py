@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from credo import __version__
 
@@ -16,63 +16,92 @@ __all__ = ["app", "main"]
 
 app = App(
     name="credo",
-    help="3D electron diffraction, from frames to intensities.",
+    help="3D electron diffraction, from the grid to the refined structure.",
     help_epilogue=(
         "Every command writes DIR/report.json, also when it fails, and ends with 0 (done), 1 (it could not be done) "
         "or 2 (bad arguments or unreadable input). Re-running with the same input and settings reuses what is there."
     ),
     version=__version__,
     suppress_keyboard_interrupt=False,
+    group_commands=Group("Also", sort_key=9),
     default_parameter=Parameter(negative_iterable=(), negative_none=()),
 )
-_simulate = App(name="simulate", help="Simulated data with a truth file.")
-_calibrate = App(name="calibrate", help="Calibrations of the instrument, from its images.")
-_config = App(name="config", help="The instrument's configuration: show, write, validate, import.")
-_COMMANDS = (
-    (app, "process", "credo.app.reduction:process", "Frames to integrated intensities of one crystal."),
-    (app, "solve", "credo.app.solution:solve", "Merged intensities to atoms: phases, space group, elements."),
-    (app, "refine", "credo.app.structure:refine", "Full-matrix least squares on F² of a model against its data."),
-    (app, "map", "credo.app.structure:fourier", "Observed and difference Fourier maps with the phases of a model."),
-    (app, "compare", "credo.app.structure:compare", "Refinements of one phase side by side, their atoms superposed."),
-    (app, "powder", "credo.app.structure:powder", "The powder pattern of a structure, laid over a measured one."),
-    (
-        app,
-        "orient",
-        "credo.app.orientation:orient",
-        "The orientation of every frame, and what the stage really did.",
-    ),
-    (app, "cluster", "credo.app.sorting:cluster", "Cells sorted by lattice, then data sets by intensity."),
-    (app, "merge", "credo.app.merging:merge", "Data sets of one phase scaled together and merged."),
-    (app, "batch", "credo.app.batching:batch", "Every data set below a folder, to phases and their structures."),
-    (app, "watch", "credo.app.watching:watch", "Crystals processed while their frames arrive, and merged by phase."),
-    (app, "check", "credo.app.reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),
-    (app, "explain", "credo.app.explaining:explain", "Where a result comes from, and whether all still is as it was."),
-    (app, "report", "credo.app.reporting:report", "The story of a session as one page, from a project folder."),
-    (app, "convert", "credo.app.conversion:convert", "Any readable format to any writable one."),
-    (app, "demo", "credo.app.simulation:demo", "Simulate a series with faults, process it, compare with the truth."),
-    (_simulate, "frames", "credo.app.simulation:frames", "A rotation series from a CIF or a shipped sample."),
-    (_calibrate, "rings", "credo.app.calibration:rings", "Pixel size, centre and ellipse from files with rings."),
-    (_calibrate, "all", "credo.app.calibration:all_", "At the instrument: everything, from nothing."),
-    (_calibrate, "check", "credo.app.calibration:check", "At the instrument: do stored values hold?"),
-    (_calibrate, "stage", "credo.app.calibration:stage", "At the instrument: stage matrix and pixel size of images."),
-    (_calibrate, "deflectors", "credo.app.calibration:deflectors", "At the instrument: what a deflector does."),
-    (_calibrate, "brightness", "credo.app.calibration:brightness", "At the instrument: the beam's size and walk."),
-    (_calibrate, "focus", "credo.app.calibration:focus", "At the instrument: where the pattern is sharp."),
-    (_calibrate, "pixel-size", "credo.app.calibration:pixel_size", "At the instrument: scale and ellipse of patterns."),
-    (_calibrate, "axis", "credo.app.calibration:axis", "At the instrument: the tilt axis in images."),
-    (_calibrate, "timing", "credo.app.calibration:timing", "At the instrument: rotation and dead time."),
-    (app, "collect", "credo.app.collection:collect", "Run a plan on the instrument: cRED, RED, atlas, screening."),
-    (app, "serve", "credo.app.instrument:serve", "Own the microscope and serve it to clients."),
-    (_config, "show", "credo.app.instrument:config_show", "The configuration in use."),
-    (_config, "write", "credo.app.instrument:config_write", "A new file with every setting and what it means."),
-    (_config, "validate", "credo.app.instrument:config_validate", "Check a file."),
-    (_config, "import", "credo.app.instrument:config_import", "Translate Instamatic's configuration folder."),
+_GROUPS = (
+    "At the microscope",
+    "One crystal: frames to intensities",
+    "Many crystals",
+    "Intensities to a structure",
+    "Files and answers",
+    "To try",
 )
-for _parent, _name, _place, _help in _COMMANDS:
-    _parent.command(_place, name=_name, help=_help)
-app.command(_simulate)
-app.command(_calibrate)
-app.command(_config)
+_MICROSCOPE, _CRYSTAL, _MANY, _STRUCTURE, _FILES, _TRY = (Group(name, sort_key=n) for n, name in enumerate(_GROUPS))
+_simulate = App(name="simulate", help="Simulated data with a truth file.", group=_TRY)
+_calibrate = App(name="calibrate", help="Calibrations of the instrument, from its images.", group=_MICROSCOPE)
+_config = App(name="config", help="The instrument's configuration: show, write, validate, import.", group=_MICROSCOPE)
+_COMMANDS = {
+    _MICROSCOPE: (
+        ("collect", "collection:collect", "Run a plan on the instrument: cRED, RED, SerialRED, atlas, screening."),
+        ("watch", "watching:watch", "Crystals processed while their frames arrive, and merged by phase."),
+        ("serve", "instrument:serve", "Own the microscope and serve it to clients."),
+    ),
+    _CRYSTAL: (
+        ("process", "reduction:process", "Frames to integrated intensities of one crystal."),
+        ("orient", "orientation:orient", "The orientation of every frame, and what the stage really did."),
+    ),
+    _MANY: (
+        ("batch", "batching:batch", "Every data set below a folder, to phases and their structures."),
+        ("cluster", "sorting:cluster", "Cells sorted by lattice, then data sets by intensity."),
+        ("merge", "merging:merge", "Data sets of one phase scaled together and merged."),
+    ),
+    _STRUCTURE: (
+        ("solve", "solution:solve", "Merged intensities to atoms: phases, space group, elements."),
+        ("refine", "structure:refine", "Full-matrix least squares on F² of a model against its data."),
+        ("map", "structure:fourier", "Observed and difference Fourier maps with the phases of a model."),
+        ("compare", "structure:compare", "Refinements of one phase side by side, their atoms superposed."),
+        ("powder", "structure:powder", "The powder pattern of a structure, laid over a measured one."),
+    ),
+    _FILES: (
+        ("check", "reduction:check", "Say what a folder or file holds, what is missing and what is wrong."),
+        ("convert", "conversion:convert", "Any readable format to any writable one."),
+        ("explain", "explaining:explain", "Where a result comes from, and whether all still is as it was."),
+        ("report", "reporting:report", "The story of a session as one page, from a project folder."),
+    ),
+    _TRY: (("demo", "simulation:demo", "Simulate a series with faults, process it, compare with the truth."),),
+}
+_PARTS = (
+    (_simulate, (("frames", "simulation:frames", "A rotation series from a CIF or a shipped sample."),)),
+    (
+        _calibrate,
+        (
+            ("rings", "calibration:rings", "Pixel size, centre and ellipse from files with rings."),
+            ("all", "calibration:all_", "At the instrument: everything, from nothing."),
+            ("check", "calibration:check", "At the instrument: do stored values hold?"),
+            ("stage", "calibration:stage", "At the instrument: stage matrix and pixel size of images."),
+            ("deflectors", "calibration:deflectors", "At the instrument: what a deflector does."),
+            ("brightness", "calibration:brightness", "At the instrument: the beam's size and walk."),
+            ("focus", "calibration:focus", "At the instrument: where the pattern is sharp."),
+            ("pixel-size", "calibration:pixel_size", "At the instrument: scale and ellipse of patterns."),
+            ("axis", "calibration:axis", "At the instrument: the tilt axis in images."),
+            ("timing", "calibration:timing", "At the instrument: rotation and dead time."),
+        ),
+    ),
+    (
+        _config,
+        (
+            ("show", "instrument:config_show", "The configuration in use."),
+            ("write", "instrument:config_write", "A new file with every setting and what it means."),
+            ("validate", "instrument:config_validate", "Check a file."),
+            ("import", "instrument:config_import", "Translate Instamatic's configuration folder."),
+        ),
+    ),
+)
+for _group, _commands in _COMMANDS.items():
+    for _name, _place, _help in _commands:
+        app.command(f"credo.app.{_place}", name=_name, help=_help, group=_group)
+for _parent, _commands in _PARTS:
+    for _name, _place, _help in _commands:
+        _parent.command(f"credo.app.{_place}", name=_name, help=_help)
+    app.command(_parent)
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
