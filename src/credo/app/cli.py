@@ -14,18 +14,6 @@ from credo import __version__
 
 __all__ = ["app", "main"]
 
-app = App(
-    name="credo",
-    help="3D electron diffraction, from the grid to the refined structure.",
-    help_epilogue=(
-        "Every command writes DIR/report.json, also when it fails, and ends with 0 (done), 1 (it could not be done) "
-        "or 2 (bad arguments or unreadable input). Re-running with the same input and settings reuses what is there."
-    ),
-    version=__version__,
-    suppress_keyboard_interrupt=False,
-    group_commands=Group("Also", sort_key=9),
-    default_parameter=Parameter(negative_iterable=(), negative_none=()),
-)
 _GROUPS = (
     "At the microscope",
     "One crystal: frames to intensities",
@@ -35,8 +23,25 @@ _GROUPS = (
     "To try",
 )
 _MICROSCOPE, _CRYSTAL, _MANY, _STRUCTURE, _FILES, _TRY = (Group(name, sort_key=n) for n, name in enumerate(_GROUPS))
-_simulate = App(name="simulate", help="Simulated data with a truth file.", group=_TRY)
-_calibrate = App(name="calibrate", help="Calibrations of the instrument, from its images.", group=_MICROSCOPE)
+app = App(
+    name="credo",
+    help="3D electron diffraction, from the grid to the refined structure.",
+    help_epilogue=(
+        "Every command writes DIR/report.json, also when it fails, and ends with 0 (done), 1 (it could not be done) "
+        "or 2 (bad arguments or unreadable input). Re-running with the same input and settings reuses what is there."
+    ),
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+    group_commands=Group("Also", sort_key=len(_GROUPS)),
+    default_parameter=Parameter(negative_iterable=(), negative_none=()),
+)
+_simulate = App(name="simulate", help="Simulated data with a truth file.", group=_TRY, group_commands="Commands")
+_calibrate = App(
+    name="calibrate",
+    help="Calibrations of the instrument, from its images.",
+    group=_MICROSCOPE,
+    group_commands="Commands",
+)
 _config = App(name="config", help="The instrument's configuration: show, write, validate, import.", group=_MICROSCOPE)
 _COMMANDS = {
     _MICROSCOPE: (
