@@ -42,7 +42,12 @@ _calibrate = App(
     group=_MICROSCOPE,
     group_commands="Commands",
 )
-_config = App(name="config", help="The instrument's configuration: show, write, validate, import.", group=_MICROSCOPE)
+_config = App(
+    name="config",
+    help="The instrument's configuration: show, write, validate, import.",
+    group=_MICROSCOPE,
+    group_commands="Commands",
+)
 _COMMANDS = {
     _MICROSCOPE: (
         ("collect", "collection:collect", "Run a plan on the instrument: cRED, RED, SerialRED, atlas, screening."),
