@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from credo.io.atomic import atomic_write
 from credo.io.text import write_text
-from credo.model import CredoError
+from credo.model import CannotDo, CredoError
 from credo.pipeline.batch_work import in_place
 from credo.pipeline.data_set import DataSet
-from credo.pipeline.merge import MergeSettings, merge_sets
+from credo.pipeline.merge import Merged, MergeSettings, merge_sets
 from credo.pipeline.merge_input import read_set
 from credo.pipeline.merge_output import numbers_of, write_phase
 from credo.pipeline.output import Output, fingerprint, read_report, run_command
@@ -28,6 +30,8 @@ MERGED = (
     "completeness", "multiplicity", "r_int", "r_meas", "r_pim", "cc_half", "cc_half_by_crystals", "i_over_sigma",
     "resolution", "n_observations", "n_unique", "wavelength", "warnings",
 )  # fmt: skip
+#: CC½ within shells below which data sets have nothing in common, of at least so many pairs.
+_NOISE, _FEW = 0.3, 50
 _SOLVED = ("ok", "reason", "space_group", "r1", "n_atoms", "figure_of_merit", "framework", "warnings")
 _REFINED = ("ok", "reason", "r1_obs", "r1_all", "wr2", "goof", "n_parameters", "residual_max", "residual_min")
 
@@ -50,6 +54,7 @@ def phase(task: dict[str, Any]) -> dict[str, Any]:
         def work(inner: Path) -> dict[str, Any]:
             sets = [read_crystal(f, m["name"]) for f, m in zip(folders, task["members"])]
             found = merge_sets(sets, settings, task["name"])
+            _refuse_noise(found)
             write_phase(inner, found, settings, target)
             write_text(inner / "report.html", merging_page([found], [], f"phase {task['name']}"))
             numbers = numbers_of(found)
@@ -60,6 +65,18 @@ def phase(task: dict[str, Any]) -> dict[str, Any]:
         except CredoError:
             report = read_report(folder)
     return {**{k: report.get(k) for k in MERGED}, "reused": False}
+
+
+def _refuse_noise(found: Merged) -> None:
+    """What has a common lattice and no common intensities is no phase; that all fade alike with resolution is none."""
+    shells = [s for s in found.inside.shells if np.isfinite(s.cc_half) and s.pairs]
+    pairs = np.array([s.pairs for s in shells])
+    if pairs.sum() < _FEW:
+        return
+    cc = float(np.average([s.cc_half for s in shells], weights=pairs))
+    if cc < _NOISE:
+        names = ", ".join(s.name for s in found.sets)
+        raise CannotDo(f"{names}: intensities do not agree (CC½ within shells {cc:.2f})", "collect others")
 
 
 def structure(task: dict[str, Any]) -> dict[str, Any]:
