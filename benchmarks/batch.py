@@ -4,8 +4,8 @@
 
 Times are CPU seconds of this process and of its children, but for `scaling`, whose wall times mean something on an idle
 machine only. `kills` sends SIGKILL to the command after a random amount of CPU time of it and its children (from the
-first import to the end), runs it again, and so on, and at last compares every result's bytes with those of a run that
-nobody disturbed.
+first import to what the undisturbed run took in all), runs it again, and so on, and at last compares every result's
+bytes with those of the run that nobody disturbed; so it does whenever a run ends before its kill, and begins anew.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -166,15 +167,33 @@ def _cpu_of(pid: int) -> float:
     return total
 
 
-def killed(work: Path, sets: int, kills: int, seed: int, most: float, workers: int) -> None:
-    """SIGKILL at random moments of CPU time, uniform between nothing and ``most``."""
+def _stage(out: Path, sets: int) -> str:
+    """What a killed run was at, by the unfinished folders that it left."""
+    for place, word in (("phases/*/.refine*", "refining"), ("phases/*/.solve*", "solving"), ("phases/.*", "merging"),
+                        (".first/.*", "merging, the first time")):  # fmt: skip
+        if any(out.glob(place)):
+            return word
+    done = len(list((out / "crystals").glob("[0-9]*")))
+    if any(out.glob("phases/*/solve")):
+        return "after solving"
+    if any(out.glob("phases/*")):
+        return "after merging"
+    return f"processing, {done} done" if done < sets else "sorting"
+
+
+def killed(work: Path, sets: int, kills: int, seed: int, most: float | None, workers: int) -> None:
+    """SIGKILL at random moments of CPU time, uniform between half a second and ``most`` (None: all that it takes)."""
     root, clean, out = small_tree(work / "tree", sets), work / "clean", work / "killed"
     words = [sys.executable, "-c", "from credo.app.cli import main; main()", "batch", str(root),
              "--workers", str(workers), "--composition", COMPOSITION[0], "--solve-completeness", "0.85"]  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(clean, ignore_errors=True)
+    before = _cpu()[1]
     subprocess.run([*words, "--out", str(clean)], check=True, **quiet)
-    rng, count, finished, begun = random.Random(seed), 0, 0, []
+    most = most or _cpu()[1] - before
+    print(f"undisturbed, {workers} workers: {_cpu()[1] - before:.0f} CPU s; kills within {most:.0f}", flush=True)
+    rng, count, finished, stages = random.Random(seed), 0, 0, Counter()
     while count < kills:
         process = subprocess.Popen([*words, "--out", str(out)], **quiet)
         limit = rng.uniform(0.5, most)
@@ -183,21 +202,25 @@ def killed(work: Path, sets: int, kills: int, seed: int, most: float, workers: i
         if process.poll() is not None:
             # there was nothing left to disturb: begin anew
             finished += 1
-            same = _bytes(out) == _bytes(clean)
-            print(f"  finished before its kill, {'the same bytes' if same else 'OTHER BYTES'}; begun anew")
+            other = _differing(clean, out)
+            print(f"  ended before its kill: {other or 'the same bytes'}; begun anew", flush=True)
             shutil.rmtree(out)
             continue
         process.send_signal(signal.SIGKILL)
         process.wait()
         count += 1
-        begun.append(len(list((out / "crystals").glob("[0-9]*"))))
-        print(f"  kill {count} after {limit:.1f} CPU s: {begun[-1]} data sets done", flush=True)
+        stage = _stage(out, sets)
+        stages[stage.partition(",")[0]] += 1
+        print(f"  kill {count} after {limit:.1f} CPU s, {stage}", flush=True)
     subprocess.run([*words, "--out", str(out)], check=True, **quiet)
+    other = _differing(clean, out)
+    print(f"{kills} kills ({dict(stages)}), {finished} runs that ended between: {len(_bytes(clean))} files, "
+          f"{len(other)} different {other}")  # fmt: skip
+
+
+def _differing(clean: Path, out: Path) -> list[str]:
     want, got = _bytes(clean), _bytes(out)
-    different = sorted(k for k in want.keys() | got.keys() if want.get(k) != got.get(k))
-    print(
-        f"{kills} kills, {finished} runs that ended between: {len(want)} files, {len(different)} different {different}"
-    )
+    return sorted(k for k in want.keys() | got.keys() if want.get(k) != got.get(k))
 
 
 def main() -> int:
@@ -207,7 +230,7 @@ def main() -> int:
     parser.add_argument("--project", type=Path, help="for `serial`: a finished batch instead of the small one")
     parser.add_argument("--sets", type=int, default=6)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--most", type=float, default=15.0, help="CPU seconds until a kill, at most")
+    parser.add_argument("--most", type=float, help="CPU seconds until a kill, at most (default: all that a run takes)")
     parser.add_argument("--workers", type=int, default=2, help="for `kills`")
     parser.add_argument("--seed", type=int, default=1)
     a = parser.parse_args()

@@ -14,6 +14,7 @@ from credo.app.show import show
 from credo.collect.plans import KINDS, template
 from credo.io.samples import SAMPLES
 from credo.model.errors import UnreadableInput
+from credo.pipeline.advise import Advisers
 from credo.pipeline.collect import collect as run_collect
 from credo.pipeline.output import default_folder
 
@@ -32,6 +33,15 @@ def collect(
         str | None, Parameter(help=f"On the simulated instrument's grid: {', '.join(SAMPLES)}, or a CIF.")
     ] = None,
     seed: Annotated[int | None, Parameter(help="Of the simulated instrument.")] = None,
+    ask: Annotated[
+        str | None, Parameter(help="Ask the `credo watch --port PORT` at HOST:PORT what to do with each crystal.")
+    ] = None,
+    judge: Annotated[
+        bool, Parameter(negative="", help="Give up crystals whose first frames show no lattice or no reflections.")
+    ] = False,
+    poorest: Annotated[
+        float | None, Parameter(help="Give up crystals whose first frames show less than this resolution [Å].")
+    ] = None,
     config: Annotated[Path | None, Parameter(help="The instrument's configuration (default: the user's).")] = None,
     out: Out = None,
     json: Json = False,
@@ -47,7 +57,8 @@ def collect(
         raise UnreadableInput("no plan was given", "credo collect --new cred > plan.toml makes one to be edited")
     folder = out or default_folder("collect", [plan])
     with progress() as say:
-        report = run_collect(plan, folder, dry_run, resume, sample, seed, config, say)
+        advice = Advisers(watch=ask, judge=judge, poorest=poorest)
+        report = run_collect(plan, folder, dry_run, resume, sample, seed, config, say, advice)
     done_before = report.pop("reused", False) and not json
     show(report, folder, json, _summary)
     if done_before:

@@ -53,6 +53,13 @@ class Session:
                 self.rejected.append(dict(event.facts))
             self.write(event.time, event.kind, event.facts)
 
+    @property
+    def place(self) -> Path | None:
+        """The folder of the data set that is open, else of the last one."""
+        if self._open is not None:
+            return self._open.folder
+        return self.folder / self.datasets[-1]["directory"] if self.datasets else None
+
     def write(self, time: float, kind: str, facts: Mapping[str, Any]) -> None:
         """One line of the log, on its way to the disk when this returns."""
         try:

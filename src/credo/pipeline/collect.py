@@ -23,6 +23,7 @@ from credo.instrument.controller import TEMController
 from credo.io.samples import SAMPLES
 from credo.io.text import write_text
 from credo.model.errors import CannotDo, CredoError, UnreadableInput
+from credo.pipeline.advise import Advisers
 from credo.pipeline.output import Output, fingerprint
 
 __all__ = ["collect", "configured"]
@@ -40,11 +41,13 @@ def collect(
     seed: int | None = None,
     config: Path | Configuration | None = None,
     progress: Progress | None = None,
+    advice: Advisers | None = None,
 ) -> dict[str, Any]:
     """Run ``plan`` (a TOML file or a plan) on the instrument of ``config``; data and report.json go to ``out``.
 
     dry_run: only rehearse it within the limits, and tell time and dose. resume_it: go on with what a stop, a fault or a
-    crash left unfinished in ``out``, on the instrument of then. sample, seed: of the simulated instrument.
+    crash left unfinished in ``out``, on the instrument of then. sample, seed: of the simulated instrument. advice: whom
+    to ask what to do with a crystal, and after it (``serial-red`` asks).
     """
     say = progress or (lambda _: None)
     inputs = [] if isinstance(plan, Plan) else [Path(plan)]
@@ -63,7 +66,7 @@ def collect(
         if dry_run:
             _rehearse(wanted, configuration, told)
         else:
-            _run(wanted, configuration, output.folder, resume_it, told, say)
+            _run(wanted, configuration, output.folder, resume_it, told, say, advice or Advisers())
     return output.write(told, _files(output.folder))
 
 
@@ -137,8 +140,9 @@ def _rehearse(plan: Plan, configuration: Configuration, told: dict[str, Any]) ->
 
 
 def _run(
-    plan: Plan, configuration: Configuration, folder: Path, resume_it: bool, told: dict[str, Any], say: Progress
-) -> None:
+    plan: Plan, configuration: Configuration, folder: Path, resume_it: bool, told: dict[str, Any], say: Progress,
+    advice: Advisers,
+) -> None:  # fmt: skip
     if not (folder / _PLAN).exists():
         write_text(folder / _PLAN, str(plan))
     write_text(folder / _CONFIG, to_toml(configuration))
@@ -150,7 +154,9 @@ def _run(
         _need_space(folder, rig, forecast)
         session = Session(folder, rig, lambda place: export(place, plan.formats))
         done = resume(session) if resume_it else {}
-        engine = Engine(ctrl, [session, _Teller(say)], done)
+        still = configuration.microscope.driver == "simulated"
+        ask, judges = advice.engaged(rig, still, lambda: session.place, say)
+        engine = Engine(ctrl, [session, *judges, _Teller(say)], done, ask)
         try:
             with _stoppable(engine):
                 result = engine.run(plan.steps(rig))

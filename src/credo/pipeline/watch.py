@@ -10,25 +10,31 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
+from credo.collect.advice import CrystalNow, Decision
 from credo.io.open import GeometryOverrides
 from credo.io.project import write_json
 from credo.io.reflection_files import read_any
 from credo.model import Cell, CredoError, UnreadableInput
+from credo.physics.symmetry import laue_rotations, unique_reflections
 from credo.pipeline.batch import BatchSettings, Link, Tick, batch
 from credo.pipeline.cluster_known import known_phases
+from credo.pipeline.merge import Merged
+from credo.pipeline.watch_company import Company, Outlook
+from credo.pipeline.watch_decide import after, while_turning
 from credo.pipeline.watch_frames import Growing, find_growing
 from credo.pipeline.watch_next import Advice, Goal, PhaseAdvice, PhaseNow, missing, next_plan, phase_of
 from credo.pipeline.watch_set import LiveSet, LiveState
 from credo.pipeline.watch_socket import PORT, PathServer
 
-__all__ = ["Seen", "WatchSettings", "Watcher", "phases_of", "watch"]
+__all__ = ["Seen", "WatchSettings", "Watcher", "phase_now", "phases_of", "watch"]
 
 #: How often folders are looked through for new data sets, and open ones for frames [s].
 _LOOK, _POLL = 2.0, 0.1
@@ -115,6 +121,11 @@ class Watcher:
         self._steps: dict[str, float] = {}
         self._looked = -1e9
         self._lock = threading.Lock()
+        # files and folders of data sets that the batch has taken in
+        self.merged: frozenset[str] = frozenset()
+        self._company = Company(self.settings.tilt)
+        self._outlook = Outlook(0.0, self.settings.tilt)
+        self._outlook_of: tuple[Any, ...] = ()
 
     def take(self, path: Path, message: dict[str, Any] | None = None) -> None:
         """A data set named from outside, in or out of the root; ``osc`` of the message is its rotation per frame."""
@@ -134,14 +145,56 @@ class Watcher:
             self._look()
         changed = [seen for o in list(self._open.values()) for seen in self._advance(o)]
         self.seen |= {s.state.name: s for s in changed}
+        self._look_ahead()
         return changed
+
+    def _look_ahead(self) -> None:
+        """The outlook anew where crystals came to rest, or phases were merged, since it was made."""
+        newest = max((o.newest for o in self._open.values()), default=0.0)
+        rest = [n for n, o in self._open.items() if o.newest < newest and n in self.seen]
+        if (len(rest), id(self.phases)) != self._outlook_of:
+            self._outlook_of = len(rest), id(self.phases)
+            self._outlook = self._company.outlook([self.seen[n].state for n in rest], self.phases, self.settings.goal)
 
     def next_plan(self, name: str) -> Advice:
         """What to do with a crystal now, by the name of its data set; a state that is not there yet says go on."""
         seen = self.seen.get(name)
         if seen is None:
             return Advice("continue", "nothing is known of it yet")
-        return next_plan(seen.state, self.phases, self.settings.goal, self.settings.tilt)
+        return next_plan(seen.state, self.phases, self.settings.goal, self.settings.tilt, self._outlook.pace)
+
+    def decide(self, crystal: CrystalNow, wait_s: float = 0.0) -> Decision:
+        """What a collection is to do (see :mod:`credo.collect.advice`); from another thread than that of :meth:`step`.
+
+        ``wait_s``: how long to wait for the crystal's frames to be seen, or its data set to be merged.
+        """
+        end = time.monotonic() + wait_s
+        while not self._up_to_date(crystal) and time.monotonic() < end:
+            time.sleep(_POLL)
+        goal = self.settings.goal
+        if crystal.ended:
+            return after(crystal, self.phases, goal, self._outlook)
+        seen = self._seen_of(crystal)
+        if seen is None:
+            return Decision(reason="nothing is known of it yet")
+        return while_turning(crystal, seen.state, self.phases, goal, self.settings.tilt, self._outlook)
+
+    def _up_to_date(self, crystal: CrystalNow) -> bool:
+        if crystal.ended:
+            return str(Path(crystal.folder).resolve()) in self.merged
+        seen = self._seen_of(crystal)
+        return seen is not None and seen.state.frames >= crystal.frames
+
+    def _seen_of(self, crystal: CrystalNow) -> Seen | None:
+        folder = Path(crystal.folder).resolve()
+        return next(
+            (
+                self.seen[n]
+                for n, o in list(self._open.items())
+                if o.source.folder.resolve() == folder and n in self.seen
+            ),
+            None,
+        )
 
     def lacking(self) -> tuple[PhaseAdvice, ...]:
         """What each wanted phase still lacks."""
@@ -203,7 +256,7 @@ class Watcher:
     def _told(self, o: _Open, state: LiveState) -> Seen:
         known = (*self.phases, *(k for k in self._known if k.name not in {p.known for p in self.phases}))
         phase, probability, _ = phase_of(state, known)
-        advice = next_plan(state, self.phases, self.settings.goal, self.settings.tilt)
+        advice = next_plan(state, self.phases, self.settings.goal, self.settings.tilt, self._outlook.pace)
         return Seen(state, phase.name if phase else None, probability, advice, time.monotonic() - o.newest)
 
 
@@ -213,15 +266,35 @@ def phases_of(out: Path, report: dict[str, Any]) -> tuple[PhaseNow, ...]:
     for p in report["phases"]:
         if not p["ok"]:
             continue
-        _, table = read_any(Path(out) / p["folder"] / "merged.hkl")
-        cell, d_min = Cell(*p["cell"]), float(p["resolution"])
-        hkl = table.hkl[cell.d_spacing(table.hkl) >= d_min]
-        rows = tuple(tuple(int(x) for x in h) for h in hkl)
+        _, table = read_any(Path(out) / p["folder"] / "scaled.HKL")
+        hkl, times = _counted(table.hkl, Cell(*p["cell"]), p["laue_group"], float(p["resolution"]))
         found.append(
-            PhaseNow(p["name"], cell, p["centring"], p["laue_group"], rows, len(p["members"]),  # type: ignore[arg-type]
-                     float(p["completeness"] or 0.0), p["cc_half"], d_min, p["known"])
+            PhaseNow(p["name"], Cell(*p["cell"]), p["centring"], p["laue_group"], hkl, len(p["members"]),
+                     float(p["completeness"] or 0.0), p["cc_half"], float(p["resolution"]), p["known"], times)
         )  # fmt: skip
     return tuple(found)
+
+
+def _places(report: dict[str, Any]) -> Iterator[str]:
+    """Files and folders of the data sets that a report speaks of."""
+    for row in report["sets"]:
+        place = Path(row["place"]).resolve()
+        yield from (str(place), str(place.parent))
+
+
+def phase_now(merged: Merged) -> PhaseNow:
+    """A phase that is merged in memory."""
+    laue, inside = merged.laue, merged.inside.overall
+    hkl, times = _counted(merged.observations.hkl, merged.cell, laue.laue_group, merged.resolution)
+    members = sum(m.kept for m in merged.members)
+    return PhaseNow(merged.name, merged.cell, laue.centring, laue.laue_group, hkl, members, inside.completeness,
+                    inside.cc_half, merged.resolution, None, times)  # fmt: skip
+
+
+def _counted(hkl: np.ndarray, cell: Cell, laue_group: str, d_min: float) -> tuple[Any, tuple[int, ...]]:
+    """Unique reflections within the resolution, and how often each was measured."""
+    unique, of = unique_reflections(hkl[cell.d_spacing(hkl) >= d_min], laue_rotations(laue_group))
+    return tuple(map(tuple, unique.tolist())), tuple(np.bincount(of, minlength=len(unique)).tolist())
 
 
 def watch(
@@ -245,6 +318,7 @@ def watch(
     def renewed(numbers: dict[str, Any]) -> None:
         outcome["report"] = numbers
         watcher.phases = phases_of(out, numbers)
+        watcher.merged = frozenset(_places(numbers))
 
     def beside() -> None:
         link = Link(ended.is_set, renewed, lambda: watcher.more)
@@ -254,7 +328,7 @@ def watch(
             outcome["error"] = error
 
     thread = threading.Thread(target=beside, daemon=True)
-    server = None if settings.port is None else PathServer(watcher.take, settings.host, settings.port)
+    server = None if settings.port is None else PathServer(watcher.take, settings.host, settings.port, watcher.decide)
     thread.start()
     try:
         _loop(watcher, thread, told, stop or (lambda: False))

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 
 from credo.merge.directions import completeness_by_direction
 from credo.merge.known_phases import KnownPhase, identify
-from credo.model import Cell, Experiment, Scan
-from credo.physics.ewald import miller_indices, predict
-from credo.physics.symmetry import laue_rotations, unique_reflections
+from credo.model import Cell, Experiment
 from credo.pipeline.watch_set import LiveState
+from credo.pipeline.watch_worth import STEP_DEG, Prospect, Unique, best_end, profile
 
-__all__ = ["Advice", "Goal", "PhaseAdvice", "PhaseNow", "missing", "next_plan", "phase_of"]
+__all__ = ["SURE", "Advice", "Goal", "PhaseAdvice", "PhaseNow", "missing", "next_plan", "phase_of"]
 
 #: Rotation [deg] after which a crystal without a lattice is given up, and the least spots a frame of one worth more.
 _LOST, _FEW = 15.0, 1.5
-#: Steps [deg] in which a further range is weighed, and the gain, relative to the best step's, that is worth a step.
-_STEP, _WORTH = 5.0, 0.1
+#: Gain, relative to the best step's, that is worth a step where no other crystals are known; rotation [deg] after which
+#: one that is left is no longer said to be abandoned.
+_WORTH, _BEGUN = 0.1, 25.0
 #: How probable a phase must be to be taken for it.
-_SURE = 0.8
+SURE = 0.8
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Goal:
 
 @dataclass(frozen=True)
 class PhaseNow:
-    """A phase as it is merged so far. ``hkl`` (n, 3): unique reflections measured, on its axes; ``d_min`` [Å]."""
+    """A phase as it is merged so far. ``hkl`` (n, 3): reflections measured, on its axes, and ``times`` (n,), how often
+    each was (empty: once); ``d_min`` [Å]."""
 
     name: str
     cell: Cell
@@ -53,6 +55,13 @@ class PhaseNow:
     cc_half: float | None = None
     d_min: float = 1.0
     known: str | None = None
+    times: tuple[int, ...] = ()
+
+    def measured(self, d_min: float) -> tuple[Unique, np.ndarray]:
+        """The unique reflections to ``d_min`` [Å], and how often each was measured."""
+        unique = Unique.of(self.cell, self.centring, self.laue_group, d_min)
+        hkl = _array(self.hkl)
+        return unique, unique.times(np.repeat(hkl, self.times, axis=0) if self.times else hkl)
 
     def complete(self, goal: Goal) -> bool:
         """Whether nothing more is wanted of it."""
@@ -103,23 +112,24 @@ def phase_of(state: LiveState, phases: Sequence[PhaseNow]) -> tuple[PhaseNow | N
 
 def next_plan(
     state: LiveState, phases: Sequence[PhaseNow] = (), goal: Goal | None = None,
-    limits_deg: tuple[float, float] = (-60.0, 60.0),
+    limits_deg: tuple[float, float] = (-60.0, 60.0), pace: float = 0.0,
 ) -> Advice:  # fmt: skip
-    """What to do with the crystal that is turning now; ``limits_deg``: of the stage."""
+    """What to do with the crystal that is turning now; ``limits_deg``: of the stage; ``pace`` [1/deg]: what other
+    crystals give (:mod:`credo.pipeline.watch_company`), 0 where that is not known."""
     goal = goal or Goal()
     if state.crystal is None or state.experiment is None:
         return _unindexed(state)
     if goal.resolution and state.resolution and state.resolution > goal.resolution:
         return Advice("abandon", f"it diffracts to {state.resolution:.2f} Å, {goal.resolution:.2f} Å are wanted")
     phase, probability, change = phase_of(state, phases)
-    if phase is not None and probability >= _SURE:
+    if phase is not None and probability >= SURE:
         if not phase.wanted(goal):
             return Advice("abandon", f"phase {phase.name} is not wanted", phase=phase.name)
         if phase.complete(goal):
             return Advice("abandon", f"phase {phase.name} is complete already", phase=phase.name)
     else:
         phase, change = None, np.eye(3)
-    return _further(state.experiment, phase, change, goal, limits_deg, state.resolution or 1.0)
+    return _further(state.experiment, phase, change, goal, limits_deg, state.resolution or 1.0, pace)
 
 
 def _unindexed(state: LiveState) -> Advice:
@@ -133,39 +143,52 @@ def _unindexed(state: LiveState) -> Advice:
 
 def _further(
     experiment: Experiment, phase: PhaseNow | None, change: np.ndarray, goal: Goal, limits: tuple[float, float],
-    resolution: float,
+    resolution: float, pace: float,
 ) -> Advice:  # fmt: skip
-    """How far to turn, in the direction of the scan: as long as there is something new to see."""
+    """How far to turn, in the direction of the scan: as long as it is worth more than going on to another crystal."""
     scan, crystal = experiment.scan, experiment.crystal
-    laue = phase.laue_group if phase else crystal.laue_group
-    cell, centring = (phase.cell, phase.centring) if phase else (crystal.cell, crystal.centring)
-    d_min = max(phase.d_min if phase else resolution, resolution)
-    rotations = laue_rotations(laue)
-    possible, _ = unique_reflections(miller_indices(cell.B, d_min, centring), rotations)
-    own = np.rint(predict(experiment, crystal, d_min).hkl @ change).astype(int)
-    seen = np.concatenate([own, _array(phase.hkl if phase else ())])
-    forward = scan.width_deg[-1] > 0
-    here, end = float(scan.end_deg[-1]), limits[1] if forward else limits[0]
     name = phase.name if phase else None
-    edges = np.arange(here, end, _STEP if forward else -_STEP)
-    gains, known = [], {tuple(h) for h in unique_reflections(seen, rotations)[0].tolist()}
-    covered = len(known) / max(len(possible), 1)
-    for a in edges:
-        b = min(a + _STEP, end) if forward else max(a - _STEP, end)
-        more = predict(experiment.replace(scan=Scan.regular(1, a, b - a)), crystal, d_min)
-        unique, _ = unique_reflections(np.rint(more.hkl @ change).astype(int), rotations)
-        fresh = {tuple(h) for h in unique.tolist()} - known
-        known |= fresh
-        gains.append(len(fresh) / max(len(possible), 1))
-    if not gains or max(gains) < 0.002:
-        return Advice("enough", f"nothing new is seen by turning on ({covered:.0%} are covered)", phase=name)
-    last = int(np.flatnonzero(np.array(gains) >= _WORTH * max(gains))[-1])
-    to = float(edges[last] + np.sign(end - here) * _STEP)
-    to = min(to, end) if forward else max(to, end)
-    gain = float(sum(gains[: last + 1]))
+    lone = PhaseNow("", crystal.cell, crystal.centring, crystal.laue_group, d_min=resolution)
+    d_min = max(phase.d_min if phase else resolution, resolution)
+    unique, times = (phase or lone).measured(d_min)
+    prospect = Prospect.of(unique, experiment, crystal, change, d_min, _span(experiment, limits))
+    start, here = float(scan.start_deg[0]), float(scan.end_deg[-1])
+    times = times + np.bincount(prospect.between(start, here), minlength=len(times))
+    covered = float(np.mean(times > 0)) if len(times) else 1.0
     if covered >= goal.completeness and phase is not None and phase.members > 1:
         return Advice("enough", f"phase {phase.name} is covered to {covered:.0%}", phase=name)
+    edges = _steps(here, limits[1] if scan.width_deg[-1] > 0 else limits[0])
+    gains, widths = profile(prospect, times, edges), np.abs(np.diff(edges))
+    fresh = [float(np.mean((times == 0) & seen)) for seen in _by_step(prospect, edges, len(times))]
+    if not len(gains) or sum(fresh) < 0.002:
+        return Advice("enough", f"nothing new is seen by turning on ({covered:.0%} are covered)", phase=name)
+    steps, _ = best_end(gains, widths, max(pace, _WORTH * float((gains / widths).max())))
+    gain = float(np.mean((times == 0) & np.any(_by_step(prospect, edges[: steps + 1], len(times)), axis=0)))
+    if not steps:
+        verdict = "abandon" if abs(here - start) < _BEGUN else "enough"
+        return Advice(verdict, f"other crystals are worth more than {sum(fresh):.0%} new ones of this", phase=name)
+    to = float(edges[steps])
     return Advice("continue", f"{gain:.0%} more of the unique reflections by {to:.0f}°", here, to, gain, name)
+
+
+def _span(experiment: Experiment, limits: tuple[float, float]) -> tuple[float, float]:
+    """The stage's limits, and what was seen beyond them."""
+    ends = np.concatenate([experiment.scan.start_deg, experiment.scan.end_deg])
+    return min(limits[0], float(ends.min())), max(limits[1], float(ends.max()))
+
+
+def _steps(here: float, end: float) -> np.ndarray:
+    """Tilts from here to the end, a step apart; only here where there is nowhere to go."""
+    edges = np.arange(here, end, np.copysign(STEP_DEG, end - here))
+    return np.append(edges, end) if len(edges) else np.array([here])
+
+
+def _by_step(prospect: Prospect, edges: np.ndarray, n: int) -> np.ndarray:
+    """Whether each of n reflections is seen in each step (steps, n)."""
+    out = np.zeros((len(edges) - 1, n), dtype=bool)
+    for k, (a, b) in enumerate(pairwise(edges)):
+        out[k, prospect.between(a, b)] = True
+    return out
 
 
 def _array(hkl: Any) -> np.ndarray:

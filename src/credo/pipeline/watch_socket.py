@@ -3,6 +3,9 @@
 A message is a JSON object with ``path`` (Instamatic adds ``rotrange``, ``nframes`` and ``osc``), or a bare path; the
 words ``close`` and ``kill`` end the connection, never this program. The answer is ``OK`` or ``error: `` with the
 reason. Only this machine is listened to unless another address is given.
+
+Ours adds a question: ``ask``, a crystal as :class:`credo.collect.advice.CrystalNow` tells it, and ``wait_s``, how long
+the answer may take; then the answer is one line of JSON, a :class:`credo.collect.advice.Decision`.
 """
 
 from __future__ import annotations
@@ -14,9 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from credo.collect.advice import CrystalNow, Decision
 from credo.model import CannotDo
+from credo.pipeline.advise import crystal_of
 
-__all__ = ["PORT", "PathServer", "message_of"]
+__all__ = ["PORT", "Ask", "PathServer", "message_of"]
+
+#: The crystal, and how long the answer may take [s].
+Ask = Callable[[CrystalNow, float], Decision]
 
 #: Instamatic's default for its indexing server.
 PORT = 8089
@@ -42,6 +50,9 @@ def message_of(data: bytes) -> dict[str, Any] | None:
     if not isinstance(path, str) or not 0 < len(path) <= MAX_PATH or "\0" in path:
         raise ValueError("no path in it")
     numbers = {k: float(found[k]) for k in ("rotrange", "nframes", "osc") if _is_number(found.get(k))}
+    if "ask" in found:
+        wait = float(found["wait_s"]) if _is_number(found.get("wait_s")) else 0.0
+        return {"path": path, **numbers, "ask": found["ask"], "wait_s": max(wait, 0.0)}
     return {"path": path, **numbers}
 
 
@@ -51,9 +62,12 @@ def _is_number(value: Any) -> bool:
 
 class PathServer:
     """Listens in threads of its own from construction to :meth:`close`; ``take(path, message)`` is called for each
-    path that exists, and may refuse it by CannotDo."""
+    path that exists, and may refuse it by CannotDo; ``ask(crystal, wait_s)`` answers questions."""
 
-    def __init__(self, take: Callable[[Path, dict[str, Any]], None], host: str = "127.0.0.1", port: int = PORT) -> None:
+    def __init__(
+        self, take: Callable[[Path, dict[str, Any]], None], host: str = "127.0.0.1", port: int = PORT,
+        ask: Ask | None = None,
+    ) -> None:  # fmt: skip
         peers = threading.Semaphore(_MOST_PEERS)
 
         class Handler(socketserver.BaseRequestHandler):
@@ -63,7 +77,7 @@ class PathServer:
                     self.request.sendall(b"error: too many connections\n")
                     return
                 try:
-                    _serve(self.request, take)
+                    _serve(self.request, take, ask)
                 except OSError:
                     return
                 finally:
@@ -87,7 +101,7 @@ class PathServer:
         self._thread.join()
 
 
-def _serve(peer: Any, take: Callable[[Path, dict[str, Any]], None]) -> None:
+def _serve(peer: Any, take: Callable[[Path, dict[str, Any]], None], ask: Ask | None) -> None:
     """One connection, message after message."""
     data = b""
     while block := peer.recv(4096):
@@ -105,11 +119,20 @@ def _serve(peer: Any, take: Callable[[Path, dict[str, Any]], None]) -> None:
             path = Path(message["path"])
             if not path.exists():
                 raise ValueError(f"{path}: no such file or folder")
-            take(path, message)
-            answer = "OK"
+            if "ask" in message:
+                answer = _asked(message, ask)
+            else:
+                take(path, message)
+                answer = "OK"
         except (ValueError, OSError) as error:
             answer = f"error: {error}"
         except CannotDo as error:
             answer = f"error: {error.reason}"
         data = b""
         peer.sendall(answer.encode("utf-8", "replace") + b"\n")
+
+
+def _asked(message: dict[str, Any], ask: Ask | None) -> str:
+    if ask is None:
+        raise ValueError("nobody is here to be asked")
+    return json.dumps(ask(crystal_of(message["ask"], message["path"]), message["wait_s"]).to_dict())
