@@ -1,9 +1,12 @@
 """SerialRED on the simulated microscope: the thesis's method beside ours, same seeds and errors, judged by truth.
 
-``python -m benchmarks serial [--seeds 1 2 3] [--crystals 12] [--strategy default thesis]``. A crystal is kept while at
-least half of its area is in the beam; its range is the true angle from the first frame of data to the frame before it
-is lost, and it is not counted again if it comes back. Data sets that the run itself gave up because the first frames
-showed no reflections are counted apart, with what those particles truly were.
+``python -m benchmarks serial [--seeds 1 2 3] [--crystals 12] [--strategy default thesis]``. ``--plan`` changes the plan
+(the thesis's method with our beam: ``--strategy thesis --plan '{"optics": {"beam_um": 1.1, "defocus": 1023}}'``).
+``--save FOLDER`` writes a file for each session, ``--read FOLDER ...`` makes the table of such folders, a column each.
+
+A crystal is kept while at least half of its area is in the beam; its range is the true angle from the first frame of
+data to the frame before it is lost, and it is not counted again if it comes back. Data sets that the run itself gave up
+because the first frames showed no reflections are counted apart, with what those particles truly were.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +49,7 @@ class Set:
     share: list[float] = field(default_factory=list)
     centre: list[np.ndarray] = field(default_factory=list)
     measured: list[np.ndarray] = field(default_factory=list)
+    lit: list[float | None] = field(default_factory=list)
 
     def kept(self) -> tuple[float, int]:
         """(true range until the crystal was lost [deg], frames of data in it)."""
@@ -53,6 +58,14 @@ class Set:
         if lost == 0:
             return 0.0, 0
         return abs(self.angle[data[lost - 1]][1] - self.angle[data[0]][0]), lost
+
+    def out(self) -> np.ndarray:
+        """(4,): frames of data; those in which the crystal was out of the beam; those that the data set's own estimate
+        calls out; those of both."""
+        true = np.array([self.share[k] < 0.5 for k, role in enumerate(self.role) if role == "data"], dtype=bool)
+        told = np.zeros(len(true), dtype=bool)
+        told[: len(self.lit)] = [one is not None and one < 0.5 for one in self.lit[: len(true)]]
+        return np.array([len(true), true.sum(), told.sum(), (true & told).sum()])
 
     def looks(self) -> tuple[int, int]:
         """(frames lost to looking, all frames), from the first frame of data on."""
@@ -84,6 +97,7 @@ class Judge:
             self.sets.append(self._open)
         elif event.kind in ("end", "end run") and self._open is not None:
             self._open.reason, self._open.ended = str(event.facts.get("reason", "")), event.time
+            self._open.lit = list(event.facts.get("facts", {}).get("lit", []))
             self._open = None
         elif event.kind == "rejected":
             self.rejected[event.facts["reason"]] += 1
@@ -113,16 +127,19 @@ class Judge:
             one.ident, one.crystal = int(found.ident[k]), bool(found.phase[k] >= 0)
 
 
-def run(seed: int, strategy: str, crystals: int, options: dict[str, Any] | None = None) -> dict[str, Any]:
+def run(seed: int, strategy: str, crystals: int, options: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """One session: its data sets, rejections, virtual and CPU time [s], what the setting up took."""
-    configuration = validated({"microscope": {"options": {"seed": seed, **(options or {})}}}, "benchmark")
+    configuration = validated({"microscope": {"options": {"seed": seed, **options}}}, "benchmark")
     guard = open_guard(configuration)
     ctrl = TEMController(LocalLink(guard), configuration)
     judge = Judge(guard.microscope)
     bench: list[float] = []
-    plan = SerialRED(strategy=strategy, max_crystals=crystals, x_um=3.0, y_um=2.0)  # type: ignore[arg-type]
+    given = {"strategy": strategy, "max_crystals": crystals, "x_um": 3.0, "y_um": 2.0, **change}
+    plan = SerialRED.model_validate(given)
     cpu, began = time.process_time(), ctrl.link.clock.time()
-    Engine(ctrl, [judge, lambda e: bench.append(e.time) if e.kind == "bench" else None]).run(plan.steps(Rig.of(ctrl)))
+    Engine(ctrl, [judge, lambda event: bench.append(event.time) if event.kind == "bench" else None]).run(
+        plan.steps(Rig.of(ctrl))
+    )
     ended = ctrl.link.clock.time()
     ctrl.close()
     return {
@@ -140,14 +157,15 @@ def summary(sessions: list[dict[str, Any]]) -> dict[str, Any]:
     before, after = (np.concatenate([np.empty((0, 2)), *(s.shifts()[k] for s in sets)]) for k in (0, 1))
     rotating = sum(s.ended - s.began for one in sessions for s in one["sets"])
     other = sum(one["virtual"] - one["set up"] for one in sessions) - rotating
-    rejected = sum((one["rejected"] for one in sessions), Counter())
+    rejected = sum((Counter(one["rejected"]) for one in sessions), Counter())
+    out = np.sum([s.out() for s in sets], axis=0)
     return {
         "crystals": len(sets), "kept": kept, "looks": looks[0] / max(looks[1], 1),
         "before": _rms(before), "after": _rms(after),
         "other": other / max(len(sets), 1), "set up": float(np.mean([one["set up"] for one in sessions])),
         "per degree": (rotating + other) / max(float(kept.sum()), 1e-9), "rejected": rejected,
         "given up": (len(given_up), sum(s.crystal for s in given_up)), "ended": Counter(s.reason for s in sets),
-        "cpu": sum(one["cpu"] for one in sessions) / max(len(sets), 1),
+        "out": out, "cpu": sum(one["cpu"] for one in sessions) / max(len(sets), 1),
     }  # fmt: skip
 
 
@@ -168,6 +186,11 @@ def table(found: dict[str, dict[str, Any]], speed: float) -> str:
         ),
         ("mean range kept [deg]", lambda f: f"{f['kept'].mean():.1f}"),
         ("frames lost to looking", lambda f: f"{f['looks']:.1%}"),
+        (
+            "frames of data with the crystal out of the beam",
+            lambda f: f"{f['out'][1] / f['out'][0]:.1%} ({f['out'][1]})",
+        ),
+        ("said to be so by the data set (rightly)", lambda f: f"{f['out'][2]} ({f['out'][3]})"),
         ("pattern shift, rms [px]", lambda f: f"{f['before']:.2f}"),
         ("the same after alignment [px]", lambda f: f"{f['after']:.3f}"),
         ("time besides rotating, per data set [s]", lambda f: f"{f['other']:.1f}"),
@@ -184,22 +207,40 @@ def table(found: dict[str, dict[str, Any]], speed: float) -> str:
     return "\n".join(lines)
 
 
+def save(folder: Path, seed: int, session: dict[str, Any]) -> None:
+    plain = {**session, "sets": [vars(one) for one in session["sets"]]}
+    text = json.dumps(plain, default=lambda v: v.tolist())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"seed{seed}.json").write_text(text, encoding="utf-8")
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    sessions = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed*.json"))]
+    return [{**one, "sets": [Set(**told) for told in one["sets"]]} for one in sessions]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks serial", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--crystals", type=int, default=12, help="data sets of each session")
     parser.add_argument("--strategy", nargs="+", default=["thesis", "default"], choices=["thesis", "default"])
     parser.add_argument("--options", type=json.loads, default={}, help="settings of the simulator, as JSON")
+    parser.add_argument("--plan", type=json.loads, default={}, help="changes of the plan, as JSON")
+    parser.add_argument("--save", type=Path, help="folder for a file of each session, with one strategy only")
+    parser.add_argument("--read", type=Path, nargs="+", help="folders of such files: run nothing, print their table")
     given = parser.parse_args()
-    found = {}
-    speed = SerialRED().speed_deg_s
-    for strategy in given.strategy:
-        sessions = []
+    if given.read:
+        found = {folder.name: read(folder) for folder in given.read}
+        print(table({name: summary(one) for name, one in found.items()}, SerialRED().speed_deg_s))
+        return 0
+    found = {strategy: [] for strategy in given.strategy}
+    for strategy, sessions in found.items():
         for seed in given.seeds:
-            sessions.append(run(seed, strategy, given.crystals, given.options))
+            sessions.append(run(seed, strategy, given.crystals, given.options, given.plan))
             one = summary(sessions[-1:])
             ranges = " ".join(f"{k:.0f}" for k in one["kept"])
             print(f"{strategy}, seed {seed}: {one['crystals']} data sets, ranges {ranges}; cpu {one['cpu']:.1f} s each")
-        found[strategy] = summary(sessions)
-    print(table(found, speed))
+            if given.save:
+                save(given.save, seed, sessions[-1])
+    print(table({name: summary(one) for name, one in found.items()}, SerialRED().speed_deg_s))
     return 0

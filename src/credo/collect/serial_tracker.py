@@ -13,12 +13,12 @@ from credo.collect.dose_rate import dose_rate
 from credo.collect.rig import Rig
 from credo.collect.rotation import AT_TARGET, Sweep
 from credo.collect.serial_images import beam_centre
+from credo.collect.serial_quality import FirstFrames
 from credo.collect.serial_setup import Bench
 from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import Steering, go
 from credo.collect.steps import Ask, Move, Note, Pose, Set, Shot, Steps
 from credo.collect.tracking import Disc, Expected, find_shadow, fit_disc
-from credo.collect.watch import diffracted
 from credo.model.errors import CannotDo
 
 __all__ = ["LEFT", "NO_REFLECTIONS", "NotInBeam", "PredictiveTracker", "Stay", "lit_share"]
@@ -33,8 +33,8 @@ _SHARE, _FREE = 0.026, 2
 _VIEW_UM, _GAIN = 0.04, 0.15
 #: Part of the lead of a rotation that is turned before the first view; distance from which a second one is taken [µm].
 _TAKEN_UP, _CLOSE_UM = 0.7, 0.3
-#: Beams in which a crystal is looked for that the narrow one does not show [µm]; frames that judge a crystal.
-_WIDER_UM, _JUDGED = (2.0, 3.0), 8
+#: Beams in which a crystal is looked for that the narrow one does not show [µm].
+_WIDER_UM = (2.0, 3.0)
 #: Standard deviation of a place, in beam radii, above which nothing is said of the share in the beam.
 _UNKNOWN = 0.6
 
@@ -75,7 +75,8 @@ class PredictiveTracker:
     def __init__(self, bench: Bench, model: StageModel, stay: Stay, dose_e_per_A2: float = np.inf) -> None:
         self.bench, self.model, self.stay, self.dose = bench, model, stay, dose_e_per_A2
         self.looks = self.frames = 0
-        self.reflections = self.dose_rate = 0.0
+        self.dose_rate = 0.0
+        self._first = FirstFrames()
         self._seen_at = np.inf
         self._disc: Disc | None = None
         #: Of each frame of data, where the crystal was predicted and where the beam was.
@@ -106,10 +107,9 @@ class PredictiveTracker:
         self._track.append((self._where(tilt, shot.after.time), self._steering.place))
         if self.dose_rate * (shot.after.time - self._pose.time) > self.dose:
             return "dose budget"
-        if self.frames <= _JUDGED:
-            self.reflections += diffracted(shot.image)
-            if self.frames == _JUDGED and self.reflections <= 0:
-                return NO_REFLECTIONS
+        self._first.add(shot.image)
+        if self._first.crystal is False:
+            return NO_REFLECTIONS
         place = beam_centre(shot.image, self.bench.valid)
         self._steering.trim(_GAIN * np.clip(self.bench.centre - place, -3, 3))
         answer = yield Ask(CrystalNow(self.stay.name, self.frames, shot.after.a, s.stop))
