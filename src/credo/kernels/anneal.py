@@ -110,6 +110,15 @@ def _propose(
 
 
 @njit(cache=True, fastmath=True)
+def _taken(p: int, site: np.ndarray, n: int) -> bool:
+    """Whether a site is on point p already."""
+    for j in range(n):
+        if site[j] == p:
+            return True
+    return False
+
+
+@njit(cache=True, fastmath=True)
 def anneal(
     d: np.ndarray, columns: np.ndarray, m: np.ndarray, table: np.ndarray, weight: np.ndarray, around: np.ndarray,
     allowed: np.ndarray, most: int, atoms: tuple[float, float], penalty: tuple[float, float],
@@ -133,7 +142,7 @@ def anneal(
         t *= ratio
         i, p = _propose(site, n, around, allowed, total >= top, rng)
         old = site[i] if i < n else -1
-        if p == old or (p >= 0 and table[p, p] >= 16):
+        if p == old or (p >= 0 and (table[p, p] >= 16 or _taken(p, site, n))):
             continue
         new_total = total
         if p >= 0:

@@ -15,7 +15,16 @@ from credo.solve.normalise import PhasingData
 from credo.solve.recycle import Sites, recycle, sites_of_map
 from credo.solve.space_group import GroupFit, rank_groups
 
-__all__ = ["ORDER_REWARD", "Candidate", "candidates_of", "deconvolved", "judge", "same_operations", "supergroups_of"]
+__all__ = [
+    "ORDER_REWARD",
+    "Candidate",
+    "candidates_of",
+    "deconvolved",
+    "judge",
+    "judged_sites",
+    "same_operations",
+    "supergroups_of",
+]
 
 #: A subgroup of index 2 has twice the sites and fits better by about this much in R (facts/structure-solution.md 2.1).
 ORDER_REWARD = 0.055
@@ -100,7 +109,11 @@ def supergroups_of(
 
 def _averaged(data: PhasingData, fit: GroupFit, every: np.ndarray, weight: np.ndarray) -> Candidate:
     """Atoms (n, 3) of a primitive cell, as one candidate of a higher group."""
-    sites = averaged_sites(every - fit.shift, weight, fit.operations, data.cell.metric)
+    return judged_sites(data, fit, averaged_sites(every - fit.shift, weight, fit.operations, data.cell.metric))
+
+
+def judged_sites(data: PhasingData, fit: GroupFit, sites: Sites) -> Candidate:
+    """Sites at the group's origin, their heights taken for scattering powers, with the phases that they give."""
     calc = _point_factors(data, sites, fit).sum(axis=1)
     return Candidate(fit, sites, data.e * np.exp(-1j * np.angle(calc)), *_agreement(data, fit, np.abs(calc)))
 

@@ -22,11 +22,14 @@ from credo.solve.frameworks_groups import possible_groups
 from credo.solve.frameworks_net import net_of_sites
 from credo.solve.frameworks_supergroup import higher_groups
 from credo.solve.frameworks_topology import signature
-from credo.solve.normalise import normalise
+from credo.solve.normalise import PhasingData, normalise
 from credo.solve.ranking import ORDER, expected_r1
 from credo.solve.refine.data import Observed, merge_equivalents
 
-__all__ = ["T_ELEMENTS", "FrameworkSettings", "FrameworkSolution", "find_framework", "holds_framework"]
+__all__ = [
+    "T_ELEMENTS", "FrameworkSearch", "FrameworkSettings", "FrameworkSolution", "find_framework", "framework_search",
+    "holds_framework", "likely_groups", "tetrahedra",
+]  # fmt: skip
 
 #: What sits in tetrahedra of zeolites.
 T_ELEMENTS = ("Si", "Al", "P", "Ge", "Ga", "B", "Zn", "Be", "Co", "Fe", "Mg", "Ti")
@@ -34,14 +37,19 @@ T_ELEMENTS = ("Si", "Al", "P", "Ge", "Ga", "B", "Zn", "Be", "Co", "Fe", "Mg", "T
 COARSE = 1.1
 #: T per 1000 Å³ of a middling framework, and moves per trial for each independent T site expected.
 _MIDDLING, _MOVES = 16.5, 50_000
-#: Groups beyond this rank get no time; the first gets half of it, the next a quarter, and so on.
-_GROUPS = 6
-#: CPU seconds over their share that groups get before the next one joins.
-_JOIN = 40.0
+#: Groups beyond this rank get no time; the n-th has a share of 1/n.
+_GROUPS = 8
+#: CPU seconds, or trials, of a group with a share of 1 that go before each one that joins.
+_JOIN, _TRIALS = 10.0, 60
 #: A net is refined when its merit comes this near to the best of its group, and again only if it got this much better.
 _NEAR, _BETTER = 0.02, 0.01
 #: Silicates do not have nets that miss their ideal distances by more than this.
 _STRAINED = 1.5
+#: R1 above the best one's that leaves a framework possible.
+_MARGIN = 0.05
+#: Reflections without which nothing is searched; R1 of a wrong structure scatters by about 0.5/√n, so that what is
+#: believed is lower by this over √n.
+_FEWEST, _CHANCE = 8, 0.6
 
 
 class FrameworkSettings(BaseModel):
@@ -76,9 +84,13 @@ class FrameworkSolution:
 
 def holds_framework(formula: dict[str, float], d_min: float) -> bool:
     """Whether the framework search is the likelier way: T atoms and O at about 1:2 and data coarser than 1.1 Å."""
+    return d_min > COARSE and tetrahedra(formula) > 0
+
+
+def tetrahedra(formula: dict[str, float]) -> float:
+    """T atoms of a formula that a four-connected framework may have, water in its pores included; else nought."""
     t = sum(formula.get(e, 0.0) for e in ("Si", "Al", "P", "Ge"))
-    oxygen = formula.get("O", 0.0)
-    return d_min > COARSE and t > 0 and 1.8 * t < oxygen < 3.2 * t
+    return t if 1.8 * t < formula.get("O", 0.0) < 3.2 * t else 0.0
 
 
 def find_framework(
@@ -101,16 +113,29 @@ def find_framework(
     """
     settings = settings or FrameworkSettings()
     started = time.process_time()
-    data = normalise(cell, centring, laue_group, hkl, intensity, sigma)
-    _, first = np.unique(data.unique, return_index=True)
-    moduli = Moduli(np.rint(data.hkl[first] @ np.linalg.inv(data.basis)).astype(int), data.f[first])
-    unique, mean, error = data.merged
-    groups = [group] if group is not None else [g.group for g in possible_groups(laue_group, centring, unique, mean)]
-    search = _Search(cell, moduli, (unique, mean, error), wavelength, element, settings, seed, progress or _silent)
-    search.run(groups[:_GROUPS], started)
+    data = normalise(cell, centring, laue_group, hkl, intensity, sigma, _FEWEST)
+    search = framework_search(data, cell, wavelength, element, settings, seed, progress)
+    groups = [group] if group is not None else likely_groups(data, laue_group, centring)
+    search.run(groups, started)
     if group is None:
         search.raise_symmetry(lambda s: higher_groups(s, data, laue_group, centring))
     return search.answer(data.d_min, time.process_time() - started)
+
+
+def framework_search(
+    data: PhasingData, cell: Cell, wavelength: float, element: str, settings: FrameworkSettings, seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> FrameworkSearch:  # fmt: skip
+    """A search on all of ``data``; cell: conventional."""
+    _, first = np.unique(data.unique, return_index=True)
+    moduli = Moduli(np.rint(data.hkl[first] @ np.linalg.inv(data.basis)).astype(int), data.f[first])
+    return FrameworkSearch(cell, moduli, data.merged, wavelength, element, settings, seed, progress or _silent)
+
+
+def likely_groups(data: PhasingData, laue_group: str, centring: str) -> list[gemmi.SpaceGroup]:
+    """Those that get time."""
+    hkl, mean, _ = data.merged
+    return [g.group for g in possible_groups(laue_group, centring, hkl, mean)][:_GROUPS]
 
 
 def _silent(_: str) -> None:
@@ -119,7 +144,7 @@ def _silent(_: str) -> None:
 
 @dataclass
 class _Attempt:
-    """One group's trials: ``share`` of the time it should get, and what it took."""
+    """One group's trials: ``share`` of the time it should get, what it took, and the ``best`` merit of a net."""
 
     group: gemmi.SpaceGroup
     share: float
@@ -129,9 +154,16 @@ class _Attempt:
     count: int = 0
     best: float = -np.inf
 
+    @property
+    def effort(self) -> float:
+        """What was done, over the share: a group with quick trials has soon had enough of them."""
+        return max(self.spent / _JOIN, self.count / _TRIALS) / self.share
+
 
 @dataclass
-class _Search:
+class FrameworkSearch:
+    """The trials so far, in every group that may be, and the frameworks met: ``steps`` makes more."""
+
     cell: Cell
     moduli: Moduli
     merged: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -146,21 +178,24 @@ class _Search:
         self.attempts: list[_Attempt] = []
         self.ended = ""
         self.expected = expected_r1(self.merged[1], self.merged[2])
+        self._limit = self.settings.believable - _CHANCE / float(np.sqrt(len(self.merged[1])))
 
     def run(self, groups: list[gemmi.SpaceGroup], started: float) -> None:
-        """Trials in the group that has had the least of its share, until one convinces or time is up."""
+        """Trials until a framework convinces or time is up."""
+        for _ in self.steps(groups):
+            if self.convinced():
+                return
+            if time.process_time() - started > self.settings.seconds:
+                self.ended = f"{self.settings.seconds:g} s"
+                return
+
+    def steps(self, groups: list[gemmi.SpaceGroup]) -> Iterator[None]:
+        """One trial at a time, without end, in the group that has had the least of its share."""
         waiting = list(groups)
         problem: CredoError | None = None
         while True:
-            now = time.process_time() - started
-            if self._convinced():
-                return
-            if now > self.settings.seconds and self.attempts:
-                self.ended = f"{self.settings.seconds:g} s"
-                return
-            due = min(self.attempts, key=lambda a: a.spent / a.share, default=None)
-            # a group joins when the time of those before it has grown to its share
-            if waiting and (due is None or due.spent / due.share > _JOIN * len(self.attempts)):
+            due = min(self.attempts, key=lambda a: a.effort, default=None)
+            if waiting and (due is None or due.effort > len(self.attempts)):
                 try:
                     self.attempts.append(self._attempt(waiting.pop(0)))
                 except CredoError as error:
@@ -169,19 +204,18 @@ class _Search:
             if due is None:
                 raise problem or CannotDo("no space group to search in", "check --laue-group and --centring")
             self._trial(due)
+            yield
 
     def _attempt(self, group: gemmi.SpaceGroup) -> _Attempt:
         search = net_search(self.cell, group, self.moduli, self.element)
         expected = max(1.0, _MIDDLING * self.cell.volume / 1000 / len(search.waves.rot))
         observed = merge_equivalents(*self.merged, group, self.cell).observed
-        share = 0.5 ** (len(self.attempts) + 1)
-        return _Attempt(group, share, search.trials(int(_MOVES * expected), self.seed), observed)
+        return _Attempt(group, 1 / (len(self.attempts) + 1), search.trials(int(_MOVES * expected), self.seed), observed)
 
     def _trial(self, a: _Attempt) -> None:
         before = time.process_time()
         sites = next(a.trials)
         a.count += 1
-        a.best = max(a.best, sites.merit)
         if sites.merit > a.best - _NEAR:
             self._take(a, sites)
         a.spent += time.process_time() - before
@@ -191,6 +225,7 @@ class _Search:
         net = net_of_sites(self.cell, a.group, sites.xyz)
         if not net.complete:
             return
+        a.best = max(a.best, sites.merit)
         key = (a.group.xhm(), signature(net))
         known = self.found.get(key)
         if known is not None and sites.merit < known.merit + _BETTER:
@@ -221,17 +256,28 @@ class _Search:
         order = len(gemmi.SpaceGroup(f.space_group).operations())
         return float(np.log(max(f.corrected_r1, 1e-3))) - 0.5 * ORDER * float(np.log2(order))
 
-    def _convinced(self) -> bool:
+    def convinced(self) -> bool:
+        """Whether the best framework agrees about as well as the errors allow."""
         best = self.ranked()[:1]
-        return bool(best) and best[0].misfit < _STRAINED and (
-            best[0].corrected_r1 < self.settings.convincing + self.expected
+        return bool(best) and best[0].misfit < _STRAINED and best[0].corrected_r1 < min(
+            self.settings.convincing + self.expected, self._limit
         )  # fmt: skip
+
+    def possible(self) -> list[Framework]:
+        """What may be right when T of several elements are told apart, or atoms outside the framework are found."""
+        ranked = [f for f in self.ranked() if f.misfit <= _STRAINED and f.corrected_r1 < self.settings.believable]
+        return [f for f in ranked if f.corrected_r1 < ranked[0].corrected_r1 + _MARGIN]
+
+    def believed(self) -> Framework | None:
+        """The best framework, if it is to be believed."""
+        best = self.ranked()[:1]
+        good = best and best[0].misfit <= _STRAINED and best[0].corrected_r1 < self._limit
+        return best[0] if good else None
 
     def answer(self, d_min: float, seconds: float) -> FrameworkSolution:
         """The candidates ranked, and whether the first is believed."""
         ranked = self.ranked()
-        best = ranked[0] if ranked else None
-        good = best is not None and best.misfit <= _STRAINED and best.corrected_r1 < self.settings.believable
+        good = self.believed() is not None
         tried = tuple((a.group.xhm(), a.count, float(a.best)) for a in self.attempts)
         return FrameworkSolution(good, self._reasons(ranked, good), tuple(ranked), tried, d_min, seconds)
 

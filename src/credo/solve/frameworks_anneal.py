@@ -29,6 +29,8 @@ DENSITY = (12.0, 20.6)
 FINEST, STEP = 1.8, 0.5
 #: Costs of a wrong number of neighbours and of a clash; temperatures from hot to cold, all in units of correlation.
 PENALTY, HEAT = (0.15, 0.5), (0.03, 0.003)
+#: Independent points of the grid up to which all pairs of them are tried.
+_ENUMERATED = 1500
 #: Unique reflections without which nothing can be said (sodalite has 13 to 1.8 Å).
 _FEWEST = 8
 
@@ -63,10 +65,10 @@ class NetSearch:
     atoms: tuple[float, float]
 
     def trials(self, moves: int, seed: int) -> Iterator[NetSites]:
-        """Trials without end, each from an empty cell."""
-        number = 0
+        """Every net of one or two sites, the best first, then trials without end, each from an empty cell."""
+        yield from self._small_nets()
+        number, w = 0, self.waves
         while True:
-            w = self.waves
             most = min(200, 2 + int(3 * self.atoms[1] / len(w.rot)) + 8)
             merit, cc, site = anneal(
                 self.added, self.columns, self.moduli, self.table, w.weight.astype(float), w.around, self.allowed,
@@ -74,6 +76,30 @@ class NetSearch:
             )  # fmt: skip
             yield NetSites(w.points[site], float(merit), float(cc))
             number += 1
+
+    def _small_nets(self, most: int = 20) -> Iterator[NetSites]:
+        """Annealing may miss a net of two special positions (SOD in P -4 3 n), of which there are few enough to try."""
+        bonds, clash, weight = self.table & 15, self.table >> 4, self.waves.weight
+        own = np.diag(bonds)
+        free = np.flatnonzero(np.diag(clash) == 0)
+        nets = [np.array([p]) for p in free[own[free] == 4]]
+        if len(free) <= _ENUMERATED:
+            for p in free:
+                q = free[free > p]
+                back = bonds[p, q] * weight[p] / weight[q]
+                q = q[(clash[p, q] == 0) & (own[p] + bonds[p, q] == 4) & (np.rint(own[q] + back) == 4) & (back > 0)]
+                nets += [np.array([p, x]) for x in q]
+        nets = [n for n in nets if self.atoms[0] <= weight[n].sum() <= self.atoms[1]]
+        found = sorted(((self._correlation(n), i) for i, n in enumerate(nets)), reverse=True)
+        for cc, i in found[:most]:
+            yield NetSites(self.waves.points[nets[i]], cc, cc)
+
+    def _correlation(self, site: np.ndarray) -> float:
+        """Of the moduli with those of T on these points."""
+        f = self.added[site].sum(axis=0)
+        first, second = self.columns.T
+        v = np.sqrt(f[first] ** 2 + np.where(first == second, 0, f[second] ** 2))
+        return float(np.corrcoef(v, self.moduli)[0, 1]) if np.ptp(v) > 0 else 0.0
 
 
 def net_search(

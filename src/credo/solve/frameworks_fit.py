@@ -48,6 +48,11 @@ class Framework:
     hits: int = 1
 
     @property
+    def key(self) -> tuple[str, Signature]:
+        """What makes it another framework."""
+        return self.space_group, self.sequences
+
+    @property
     def name(self) -> str:
         """The IZA code, several where they share their sequences, or "unknown"."""
         return " or ".join(self.codes) or "unknown"

@@ -8,7 +8,8 @@ import gemmi
 import numpy as np
 
 from credo.model import CannotDo
-from credo.solve.space_group import compatible_groups
+from credo.physics.symmetry import compatible_groups
+from credo.solve.space_group import one_hand
 
 __all__ = ["PossibleGroup", "possible_groups"]
 
@@ -42,4 +43,6 @@ def possible_groups(laue_group: str, centring: str, hkl: np.ndarray, intensity: 
             f"no space group of Laue class {laue_group} with centring {centring} fits the absences",
             "check --laue-group and --centring",
         )
-    return sorted(found, key=lambda g: (-g.forbidden, not g.group.is_centrosymmetric(), g.group.number))
+    found.sort(key=lambda g: (-g.forbidden, not g.group.is_centrosymmetric(), g.group.number))
+    # the mirror image of a framework has the same moduli in the other group of the pair
+    return [g for g in found if g.group.number == one_hand(g.group)]

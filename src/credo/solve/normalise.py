@@ -33,17 +33,18 @@ class PhasingData:
 
 
 def normalise(
-    cell: Cell, centring: str, laue_group: str, hkl: np.ndarray, intensity: np.ndarray, sigma: np.ndarray
-) -> PhasingData:
+    cell: Cell, centring: str, laue_group: str, hkl: np.ndarray, intensity: np.ndarray, sigma: np.ndarray,
+    fewest: int = 20,
+) -> PhasingData:  # fmt: skip
     """Merge in the Laue class, turn intensities into |E|, and expand to P1 on a primitive basis.
 
     cell, hkl (n, 3): the conventional setting. Weak and negative intensities count: the mean of the posterior under
     Wilson's acentric prior in their resolution shell (French & Wilson 1978, here a truncated normal in closed form).
     """
     good = np.isfinite(intensity) & np.isfinite(sigma) & (sigma > 0) & np.any(hkl != 0, axis=1)
-    if good.sum() < 20:
+    if good.sum() < fewest:
         raise UnreadableInput(
-            f"only {int(good.sum())} usable reflections", "phasing needs at least 20 with finite I and σ > 0"
+            f"only {int(good.sum())} usable reflections", f"at least {fewest} with finite I and σ > 0 are needed"
         )
     rotations = laue_rotations(laue_group)
     unique, group = unique_reflections(hkl[good], rotations)

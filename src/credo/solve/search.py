@@ -15,6 +15,7 @@ from credo.solve.candidates import Candidate, candidates_of, deconvolved, superg
 from credo.solve.complete import Completed, complete, observed_in
 from credo.solve.composition import hydrogen_r1, strength
 from credo.solve.crossvalidation import left_out_r1
+from credo.solve.framework_start import FrameworkStart
 from credo.solve.group_search import GroupTrials
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import PhasingSettings, Trial, trials
@@ -64,6 +65,8 @@ _PLENTY = 10
 _SMALL = 15
 #: And those of so few are deconvoluted however badly they agree.
 _TINY = 6
+#: Trials before a framework is looked for beside them: with good data they are quicker.
+_ATOMS_FIRST = 2
 #: A candidate is refined again only when its point atoms got better by this much.
 _BETTER = 0.01
 
@@ -123,6 +126,9 @@ class Search:
     def run(self, seed: int) -> None:
         """P1 trials, each followed by trials inside the likeliest groups, until a structure convinces or time is up."""
         p = self.problem
+        framework = FrameworkStart(
+            p.data, p.cell, p.laue_group, p.centring, p.n_atoms, p.formula, p.wavelength, seed
+        )  # fmt: skip
         for trial in trials(p.data, p.n_atoms, PhasingSettings(iterations=self.settings.iterations), seed):
             self.merits.append(trial.merit)
             self._stale += 1
@@ -139,9 +145,17 @@ class Search:
             if due and not self._convinced():
                 self._stale += due
                 self._take(self._groups.round(n, list(self.found.values()), self._leader(), seed))
+            if n > _ATOMS_FIRST and not self._convinced():
+                self._take_framework(framework)
             if self._convinced() or self._over():
                 break
         self._finish()
+
+    def _take_framework(self, start: FrameworkStart) -> None:
+        """What annealing of T sites finds, refined whatever its point atoms say."""
+        for c in start.candidates(0.5 * (time.process_time() - self._started)):
+            self.found[c.fit.symbol] = c
+            self._refine(c)
 
     def _leader(self) -> GroupFit | None:
         return self.refined[0].candidate.fit if self.done else None

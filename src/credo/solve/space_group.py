@@ -13,7 +13,7 @@ from credo.physics.symmetry import Operations, compatible_groups, group_operatio
 from credo.solve.normalise import PhasingData
 from credo.solve.phasing import Lookup, fast_shape, friedel_pairs
 
-__all__ = ["GroupFit", "Symmetriser", "likely_by_absences", "rank_groups", "symmetrise"]
+__all__ = ["GroupFit", "Symmetriser", "likely_by_absences", "one_hand", "rank_groups", "symmetrise"]
 
 
 #: The other of each enantiomorphic pair.
@@ -42,6 +42,12 @@ class GroupFit:
         return len(self.operations)
 
 
+def one_hand(group: gemmi.SpaceGroup) -> int:
+    """The number of the group, or the lower one of its enantiomorphic pair."""
+    number = group.number or 0
+    return _FIRST_OF_PAIR.get(number, number)
+
+
 def absence_evidence(data: PhasingData, operations: Operations) -> float:
     """Σ ln p(|E|² | forbidden) − ln p(|E|² | present) over the unique reflections that operations (primitive basis)
     forbid: both exponential, with means 0.1 (multiple scattering) and 1; one reflection counts −2 at most."""
@@ -66,8 +72,7 @@ def likely_by_absences(data: PhasingData, laue_group: str, centring: str, most: 
     seen: set[tuple[float, int]] = set()
     kept = []
     for evidence, _, fit in found:
-        number = fit.group.number or 0
-        key = (evidence, _FIRST_OF_PAIR.get(number, number))
+        key = (evidence, one_hand(fit.group))
         if key not in seen:
             seen.add(key)
             kept.append(fit)
@@ -98,8 +103,10 @@ class _PhasePairs:
             h = self._full[self._strong]
             j = self._lookup(h @ r)
             h, v, j = h[j >= 0], self._values[self._strong][j >= 0], j[j >= 0]
-            c = v.conj() * self._values[j]
-            self._turned[key] = h, h @ r - h, c / (float(np.abs(c).sum()) or 1.0)
+            # a map that has died away leaves moduli that single precision cannot divide
+            c = v.conj().astype(complex) * self._values[j]
+            total = float(np.abs(c).sum())
+            self._turned[key] = h, h @ r - h, c / total if total > 1e-60 else 0 * c
         return self._turned[key]
 
 
