@@ -15,8 +15,8 @@ from credo.collect.calibration.axis import AxisSettings, image_axis
 from credo.collect.calibration.brightness import BrightnessSettings, beam_brightness, brightness
 from credo.collect.calibration.check import check_deflector, required, stale
 from credo.collect.calibration.deflectors import DeflectorSettings, beam_shift, image_shift
-from credo.collect.calibration.everything import with_result
 from credo.collect.calibration.focus import FocusSettings, focus
+from credo.collect.calibration.result import with_result
 from credo.collect.calibration.rings import RingsSettings, pixel_size
 from credo.collect.calibration.stage import StageSettings, stage_matrix
 from credo.collect.calibration.timing import TimingSettings, dead_time, rotation

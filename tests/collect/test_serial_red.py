@@ -32,7 +32,8 @@ def test_setting_up_finds_the_simulators_truth():
     image = image_geometry(replace(column, mode="mag1"), truth).matrix / 0.055
     assert np.allclose(np.linalg.solve(image, bench.image), np.eye(2), atol=0.03)
     assert np.allclose(np.linalg.solve(truth.deflectors["beamshift"].position, bench.beam), np.eye(2), atol=0.04)
-    assert abs(bench.focus - truth.focus) < 5
+    # come to from below, as it was found, half of the lens's slack of 12 above where the pattern is sharp
+    assert abs(bench.focus - truth.focus - 6) < 3
     assert abs(np.hypot(0.12, 1.1e-3 * (bench.narrow - truth.crossover)) - 0.75) < 0.04
     assert bench.lift == -1.0
     assert np.allclose(bench.centre, 290, atol=5)

@@ -12,6 +12,7 @@ import pytest
 
 from credo.io import nxmx, nxmx_write
 from credo.io.open import open_experiment
+from credo.model import Ellipse
 from credo.model.errors import UnreadableInput
 
 
@@ -132,3 +133,15 @@ def test_an_hdf5_file_without_images(tmp_path) -> None:
         file["x"] = [1, 2, 3]
     with pytest.raises(UnreadableInput, match="without an entry"):
         nxmx.read(tmp_path / "a.h5")
+
+
+def test_the_ellipse_is_kept(tmp_path, small, pictures) -> None:
+    e, images = small((40, 60)), pictures(3, (40, 60))
+    e = e.replace(detector=e.detector.replace(ellipse=Ellipse(2.4, 83.0)))
+    nxmx_write.write(tmp_path / "a.nxs", images, e, images.dtype)
+    assert open_experiment(tmp_path / "a.nxs").experiment.detector.ellipse == Ellipse(2.4, 83.0)
+    with h5py.File(tmp_path / "a.nxs", "a") as file:
+        file["entry/instrument/detector/distortion/ellipse_percent"][...] = 80.0
+    opened = open_experiment(tmp_path / "a.nxs").experiment
+    assert opened.detector.ellipse == Ellipse()
+    assert any("ellipse of 80" in p for p in opened.problems)

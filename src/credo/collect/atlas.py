@@ -50,7 +50,7 @@ class Atlas(Plan):
         """Between tiles whose lit disc has this radius [µm]: squares within it overlap by the share asked for."""
         return np.sqrt(2) * radius * (1 - self.overlap)
 
-    def steps(self, rig: Rig) -> Steps[int]:
+    def work(self, rig: Rig) -> Steps[int]:
         here = yield Read()
         x = here.x if self.x_um is None else self.x_um
         y = here.y if self.y_um is None else self.y_um

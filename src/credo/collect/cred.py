@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from credo.collect.calibration.needs import pattern_needs
+from credo.collect.calibration.ready import Need
 from credo.collect.plans import Forecast, Optics, Plan, fraction
 from credo.collect.rig import Rig
 from credo.collect.rotation import AT_TARGET, LookEvery, Result, Sweep, Tracker, rotate
@@ -60,7 +62,7 @@ class Cred(Plan):
         sweep = self.sweep(0.0)
         angle = abs(sweep.stop - sweep.start)
         beam = sweep.seconds + self.exposure_s
-        beat = self.exposure_s + rig.camera.dead_time
+        beat = self.exposure_s + rig.dead_time
         rate = rig.dose_rate() if self._beam_is_set(rig) else None
         return Forecast(
             duration_s=beam + abs(sweep.start) / _FAST + _SET_UP,
@@ -76,7 +78,13 @@ class Cred(Plan):
         wanted = (("spotsize", self.optics.spotsize), ("brightness", self.optics.brightness))
         return all(value is None or rig.settings.get(name) == value for name, value in wanted)
 
-    def steps(self, rig: Rig) -> Steps[Result | None]:
+    def needs(self, rig: Rig) -> Sequence[Need]:
+        return pattern_needs(self.optics.camera_length(rig))
+
+    def settings(self, rig: Rig) -> Mapping[str, Any]:
+        return self.optics.in_patterns(rig)
+
+    def work(self, rig: Rig) -> Steps[Result | None]:
         yield from self.optics.set_up()
         if self.x_um is not None or self.y_um is not None:
             yield Move(

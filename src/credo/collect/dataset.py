@@ -36,17 +36,14 @@ CENTRED = 25
 def geometry(rig: Rig, camera_length: float, shape: tuple[int, int], binning: int = 1) -> Experiment:
     """What the calibrations say of patterns at ``camera_length`` [mm]; the scan is empty, the beam in the middle."""
     scale, axis = rig.q_per_pixel(camera_length), rig.rotation_axis_deg()
-    calibration, rows_columns = rig.calibration, shape
-    ellipse = Ellipse()
-    if calibration.ellipse_percent is not None and calibration.ellipse_azimuth_deg is not None:
-        ellipse = Ellipse(calibration.ellipse_percent.value, calibration.ellipse_azimuth_deg.value % 180)
+    found = rig.ellipse(camera_length)
     detector = Detector(
-        shape=rows_columns,
+        shape=shape,
         q_per_pixel=scale.value * binning,
-        origin=(rows_columns[1] / 2, rows_columns[0] / 2),
+        origin=(shape[1] / 2, shape[0] / 2),
         pixel_size_mm=1e-3 * rig.camera.pixel_size_um * binning,
         saturation=float(rig.camera.saturation),
-        ellipse=ellipse,
+        ellipse=Ellipse() if found is None else Ellipse(found.value[0], found.value[1] % 180),
     )
     return Experiment(
         Beam(rig.wavelength),
@@ -143,7 +140,7 @@ class DataSet:
             experiment = self._patterns(rows_columns, frame.binning)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._store = GrowingNXmx(self.path, experiment, frame.data.dtype, COLUMNS, frame.exposure)
-        self._counter = _Counter(frame.exposure + self.rig.camera.dead_time)
+        self._counter = _Counter(frame.exposure + self.rig.dead_time)
         self._began = frame.began
 
     def _patterns(self, rows_columns: tuple[int, int], binning: int) -> Experiment:
@@ -245,7 +242,9 @@ def _record(name, sort, about, rig: Rig, reason, facts, columns, turning: Turnin
     """collect.json: plain numbers with their units in the keys."""
     n = len(columns.get("number", ()))
     told: dict[str, Any] = {"credo": "collection", "version": __version__, "name": name, "kind": sort}
-    told |= {"reason_ended": reason, "n_frames": n, "about": dict(about), "facts": dict(facts)}
+    about = dict(about)
+    told["calibrations"] = about.pop("calibrations", [])
+    told |= {"reason_ended": reason, "n_frames": n, "about": about, "facts": dict(facts)}
     if n:
         numbers, start, end = columns["number"].astype(int), columns["omega"], columns["omega_end"]
         exposed = float(columns["timestamp"][-1] + columns["exposure"][-1] - columns["timestamp"][0])

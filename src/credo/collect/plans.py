@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -15,6 +15,9 @@ from tomlkit.items import Table
 from credo.collect.rig import Rig
 from credo.collect.steps import Set, Steps
 from credo.model.errors import UnreadableInput
+
+if TYPE_CHECKING:
+    from credo.collect.calibration.ready import Need
 
 __all__ = ["KINDS", "Forecast", "Optics", "Plan", "plan_class", "read_plan", "template"]
 
@@ -51,7 +54,17 @@ class Optics(BaseModel):
         return {name: value for name, value in named.items() if value is not None}
 
     def set_up(self) -> Steps[None]:
+        """The focus is come to from below, as it was calibrated: the lens has slack."""
+        from credo.collect.calibration.views import approach_focus  # late: who only reads plans needs none of it
+
         yield Set(self.values())
+        if self.difffocus is not None:
+            yield from approach_focus(self.difffocus)
+
+    def in_patterns(self, rig: Rig) -> dict[str, Any]:
+        """Settings that patterns will be taken with, as far as they are known before the mode is changed."""
+        now = rig.settings if rig.settings.get("mode") == "diff" else {"high_tension": rig.settings.get("high_tension")}
+        return {**now, **self.values()}
 
     def camera_length(self, rig: Rig) -> float:
         """[mm]: the plan's, or the one that is set in diffraction, or the shortest above 400."""
@@ -80,7 +93,8 @@ class Forecast(BaseModel):
 class Plan(BaseModel):
     """What every plan has. ``steps`` yields what is to be done; nothing in a plan touches an instrument.
 
-    ``str`` gives the TOML that the user typed, or that says the same.
+    ``str`` gives the TOML that the user typed, or that says the same. A kind of plan gives ``needs``, ``work`` and
+    ``forecast``.
     """
 
     model_config = _STRICT
@@ -89,9 +103,30 @@ class Plan(BaseModel):
     formats: tuple[Format, ...] = Field(
         default=(), description="besides NXmx: smv, mrc, tiff, cbf, and the files xds, pets, redp, dials"
     )
+    calibrations: Literal["stop", "measure"] = Field(
+        default="stop", description="when one is missing or does not hold: stop, or measure it where that can be done"
+    )
+    check_calibrations: bool = Field(default=True, description="whether stored ones are checked by images before use")
     _typed: str = PrivateAttr(default="")
 
     def steps(self, rig: Rig) -> Steps[Any]:
+        """The calibrations that the plan needs are looked after first, then comes its work."""
+        from credo.collect.calibration.ready import ready  # late: who only reads plans needs none of it
+
+        now = self.settings(rig)
+        own = yield from ready(rig, self.needs(rig), self.calibrations, now, self.check_calibrations)
+        return (yield from self.work(own))
+
+    def needs(self, rig: Rig) -> Sequence[Need]:
+        """Calibrations without which the plan does not begin."""
+        return ()
+
+    def settings(self, rig: Rig) -> Mapping[str, Any]:
+        """Settings of the instrument under which calibrations will be used, as far as they are known."""
+        return {"high_tension": rig.settings.get("high_tension")}
+
+    def work(self, rig: Rig) -> Steps[Any]:
+        """What the plan does, with calibrations that hold."""
         raise NotImplementedError
 
     def forecast(self, rig: Rig) -> Forecast:

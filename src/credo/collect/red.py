@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from credo.collect.dataset import geometry
+from credo.collect.calibration.deflectors import DeflectorSettings
+from credo.collect.calibration.needs import deflector_need, pattern_needs
+from credo.collect.calibration.ready import Need
 from credo.collect.dose_rate import dose_rate
 from credo.collect.plans import Forecast, Optics, Plan, fraction
 from credo.collect.rig import Rig
@@ -73,8 +75,27 @@ class Red(Plan):
             frames=n * self.fine,
         )
 
-    def steps(self, rig: Rig) -> Steps[int]:
-        geometry(rig, self.optics.camera_length(rig), rig.camera.shape)  # refuses what is not calibrated
+    def needs(self, rig: Rig) -> Sequence[Need]:
+        """Of patterns; and where the beam is tilted, the deflectors for it, those in patterns checked there."""
+        length = self.optics.camera_length(rig)
+        needs = [*pattern_needs(length)]
+        if self.fine > 1:
+            o = self.optics
+            mode, magnification = _imaging(rig)
+            in_patterns = DeflectorSettings(
+                mode="diff", magnification=length, brightness=o.brightness, focus=o.difffocus
+            )
+            seen = o.brightness is not None and o.difffocus is not None
+            names = ("beamtilt", "diffshift", "beamshift")
+            needs += [deflector_need(in_patterns.model_copy(update={"name": n}), seen) for n in names]
+            in_images = DeflectorSettings(mode=mode, magnification=magnification)
+            needs += [deflector_need(in_images.model_copy(update={"name": n}), False) for n in names[::2]]
+        return needs
+
+    def settings(self, rig: Rig) -> Mapping[str, Any]:
+        return self.optics.in_patterns(rig)
+
+    def work(self, rig: Rig) -> Steps[int]:
         yield from self.optics.set_up()
         pose = yield Read()
         start = pose.a if self.start_deg is None else self.start_deg

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from credo.collect import nominal
-from credo.instrument.config import Calibration, Measured, MeasuredMatrix
+from credo.instrument.config import Calibration, Measured, MeasuredMatrix, MeasuredPair
 from credo.instrument.controller import TEMController
 from credo.instrument.protocols import CameraInfo
 from credo.model.errors import CannotDo
@@ -26,6 +26,10 @@ __all__ = ["Rig", "optics_key"]
 #: Relative uncertainty of a scale carried over from another magnification; of a nominal magnification, and how many
 #: measured ones that guess is worth.
 _CARRIED, _NOMINAL, _WORTH = 0.03, 0.01, 2
+#: What an ellipse may differ from that of another camera length, as a share of it.
+_ELLIPSE = 0.3
+#: What the name of an instrument that is rehearsed with begins with.
+_REPLICA = "replica of "
 
 
 def optics_key(mode: str, magnification: float, defocus: float = 0.0) -> str:
@@ -37,7 +41,8 @@ def optics_key(mode: str, magnification: float, defocus: float = 0.0) -> str:
 class Rig:
     """``limits``: of each stage axis [µm, deg]; ``speeds``: of the tilt [deg/s]; ``magnifications``: per mode, in
     "diff" camera lengths [mm]; ``wavelength`` [Å]; ``settings``: values of all lenses and deflectors when it was made;
-    ``current_density`` [pA/cm²] as the instrument told it then. ``uncalibrated``: nominal values may stand in."""
+    ``current_density`` [pA/cm²] as the instrument told it then. ``uncalibrated``: nominal values may stand in;
+    ``blind``: of a rehearsal, whose images are black, so that nothing can be measured."""
 
     instrument: str
     camera: CameraInfo
@@ -49,6 +54,7 @@ class Rig:
     calibration: Calibration = field(default_factory=Calibration)
     current_density: float | None = None
     uncalibrated: bool = False
+    blind: bool = False
     today: dt.date = field(default_factory=dt.date.today)
     max_age_days: float = 366.0
 
@@ -63,7 +69,7 @@ class Rig:
         speeds = about["rotation_speeds"]
         nominal_kv = ctrl.configuration.microscope.high_tension_kv if ctrl.configuration else 200.0
         volts = values.get("high_tension") or 1e3 * nominal_kv
-        simulated = about["name"].removeprefix("replica of ") == "simulated"
+        simulated = about["name"].removeprefix(_REPLICA) == "simulated"
         today = dt.datetime.fromtimestamp(ctrl.link.clock.time(), dt.UTC).date()
         made: dict[str, Any] = {
             "instrument": about["name"],
@@ -76,6 +82,7 @@ class Rig:
             "calibration": calibration if calibration is not None else own,
             "current_density": values.get("current_density"),
             "uncalibrated": simulated,
+            "blind": about["name"].startswith(_REPLICA),
             "today": today,
         }
         return cls(**(made | others))
@@ -87,6 +94,33 @@ class Rig:
         found = _between(self.calibration.diffraction, camera_length)
         stand_in = nominal.pattern_scale(camera_length, self.wavelength, self.camera.pixel_size_um)
         return self._usable(found, stand_in, f"the pattern's scale at {camera_length:g} mm", "pixel-size")
+
+    def ellipse(self, camera_length: float) -> MeasuredPair | None:
+        """Elongation [%] and azimuth of its long axis [deg] at this camera length; None where it was never measured.
+
+        Between two calibrated lengths interpolated; else the instrument's usual one, or that of the nearest length.
+        """
+        table = self.calibration.ellipse
+        known = sorted((float(k), v) for k, v in table.items())
+        below = [one for one in known if one[0] <= camera_length]
+        above = [one for one in known if one[0] >= camera_length]
+        if below and above:
+            return _between_ellipses(*below[-1], *above[0], camera_length)
+        percent, azimuth = self.calibration.ellipse_percent, self.calibration.ellipse_azimuth_deg
+        if percent is not None and azimuth is not None:
+            esd = (percent.esd or 0.0, azimuth.esd or 0.0)
+            return MeasuredPair(value=(percent.value, azimuth.value), esd=esd, date=percent.date, at=percent.at)
+        if not known:
+            return None
+        key, near = below[-1] if below else above[0]
+        esd = tuple(np.hypot(near.esd or (0.0, 0.0), (_ELLIPSE * near.value[0], np.degrees(_ELLIPSE) / 2)).tolist())
+        return near.model_copy(update={"esd": esd, "conditions": f"carried over from {key:g}"})
+
+    @property
+    def dead_time(self) -> float:
+        """Of the camera, between frames of a stream [s]: the calibrated one, or what its driver says."""
+        known = self.calibration.dead_time_s
+        return self.camera.dead_time if known is None else known.value
 
     def nm_per_pixel(self, mode: str, magnification: float) -> Measured:
         """In an imaging mode."""
@@ -141,7 +175,7 @@ class Rig:
         return low <= value <= high
 
     @staticmethod
-    def is_nominal(value: Measured | MeasuredMatrix) -> bool:
+    def is_nominal(value: Measured | MeasuredMatrix | MeasuredPair) -> bool:
         """A stand-in of the data sheet, not a measurement."""
         return value.conditions.startswith(nominal.NOMINAL)
 
@@ -157,7 +191,24 @@ class Rig:
         return found
 
 
-def _older(*values: Measured | MeasuredMatrix) -> dt.date | None:
+def _between_ellipses(k0: float, e0: MeasuredPair, k1: float, e1: MeasuredPair, at: float) -> MeasuredPair:
+    """Linear in the logarithm of the camera length, of the components ε cos 2θ and ε sin 2θ."""
+    if k0 == k1:
+        return e0
+    t = float(np.log(at / k0) / np.log(k1 / k0))
+    share = np.array([1 - t, t])
+    size, turn = np.array([e0.value, e1.value]).T
+    turn = 2 * np.radians(turn)
+    x, y = share @ (size * np.cos(turn)), share @ (size * np.sin(turn))
+    percent = float(np.hypot(x, y))
+    esd = float(np.linalg.norm(share * [(e.esd or (0.0, 0.0))[0] for e in (e0, e1)]))
+    value = (percent, float(np.degrees(np.arctan2(y, x)) / 2 % 180))
+    azimuth = float(np.degrees(esd / (2 * percent))) if percent > esd else 90.0
+    said = f"interpolated from {k0:g} and {k1:g}"
+    return MeasuredPair(value=value, esd=(esd, azimuth), date=_older(e0, e1), conditions=said)
+
+
+def _older(*values: Measured | MeasuredMatrix | MeasuredPair) -> dt.date | None:
     return min((v.date for v in values if v.date is not None), default=None)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from credo.collect.calibration.views import approach_focus
 from credo.collect.dataset import geometry
 from credo.collect.dose_rate import dose_rate
 from credo.collect.rig import Rig
@@ -19,8 +20,6 @@ from credo.model.errors import CannotDo, CredoError
 __all__ = ["AT_TARGET", "LookEvery", "Result", "Sweep", "Tracker", "rotate"]
 
 AT_TARGET = "target angle"
-#: Change of the focus from which a focus is always come to, because of the lens's slack [units].
-_APPROACH = 200.0
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class LookEvery:
         self._since, self.looks, self._how = 0, 0, (sweep.exposure, sweep.binning)
         values = yield Read(("difffocus",))
         self._focus = float(values["difffocus"])
-        yield from self._refocus()
+        yield from approach_focus(self._focus)
 
     def frame(self, shot: Shot) -> Steps[str]:
         self._since += 1
@@ -121,13 +120,8 @@ class LookEvery:
         pose = yield Read()
         view = yield Look(exposure, "look", stream=True, binning=binning, since=pose.time + self.settle_s)
         self.looks += 1
-        yield from self._refocus()
+        yield from approach_focus(self._focus)
         return view
-
-    def _refocus(self) -> Steps[None]:
-        """Always from above, which the defocused side is, since the lens has slack."""
-        yield Set({"difffocus": self._focus + np.sign(self.defocus) * _APPROACH})
-        yield Set({"difffocus": self._focus})
 
     def seen(self, view: Shot) -> Steps[str]:
         if self.correct is None:

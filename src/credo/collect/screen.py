@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from credo.collect.calibration.needs import pattern_needs
+from credo.collect.calibration.ready import Need
 from credo.collect.dataset import geometry
 from credo.collect.plans import Forecast, Plan, fraction
 from credo.collect.quality import quality
@@ -41,6 +43,10 @@ class Screen(Plan):
     exposure_s: float = Field(default=0.2, gt=0, le=60, description="exposure of a frame [s]")
     max_crystals: int = Field(default=20, ge=1, description="crystals at most")
     gap_um: float = Field(default=1.0, ge=0, description="distance of a crystal to its neighbours, at least [µm]")
+    calibrations: Literal["stop", "measure"] = Field(
+        default="measure",
+        description="when one is missing or does not hold: stop, or measure it where that can be done",
+    )
     optics: SerialOptics = Field(default_factory=SerialOptics, description="the two views")
 
     def sweep(self, here: float) -> Sweep:
@@ -49,7 +55,7 @@ class Screen(Plan):
 
     def forecast(self, rig: Rig) -> Forecast:
         beam = self.sweep(0.0).seconds
-        frames = int(self.range_deg / self.speed_deg_s / (self.exposure_s + rig.camera.dead_time)) + 1
+        frames = int(self.range_deg / self.speed_deg_s / (self.exposure_s + rig.dead_time)) + 1
         return Forecast(
             duration_s=_SET_UP + _MOVE + self.max_crystals * (beam + _BETWEEN),
             beam_on_s=beam,
@@ -58,12 +64,15 @@ class Screen(Plan):
             frames=frames * self.max_crystals,
         )
 
-    def steps(self, rig: Rig) -> Steps[list[dict[str, Any]]]:
+    def needs(self, rig: Rig) -> Sequence[Need]:
+        return pattern_needs(self.optics.camera_length)
+
+    def work(self, rig: Rig) -> Steps[list[dict[str, Any]]]:
         here = yield Read()
         x = here.x if self.x_um is None else self.x_um
         y = here.y if self.y_um is None else self.y_um
         yield Move(x=x, y=y, from_below=("x", "y"))
-        bench = yield from set_up(self.optics, rig)
+        bench = yield from set_up(self.optics, rig, self.calibrations, self.check_calibrations)
         results: list[dict[str, Any]] = []
         for number, (px, py) in enumerate(raster((x, y), self.radius_um, view_um(rig, bench))):
             yield Pause()

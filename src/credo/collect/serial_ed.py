@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from credo.collect.calibration.needs import pattern_needs
+from credo.collect.calibration.ready import Need
 from credo.collect.plans import Forecast, Plan
 from credo.collect.raster import look_for_crystals, raster, view_um
 from credo.collect.rig import Rig
@@ -34,6 +37,10 @@ class SerialED(Plan):
     exposure_s: float = Field(default=0.5, gt=0, le=60, description="exposure of a still [s]")
     max_crystals: int = Field(default=1000, ge=1, description="stills at most")
     gap_um: float = Field(default=1.0, ge=0, description="distance of a crystal to its neighbours, at least [µm]")
+    calibrations: Literal["stop", "measure"] = Field(
+        default="measure",
+        description="when one is missing or does not hold: stop, or measure it where that can be done",
+    )
     optics: SerialOptics = Field(default_factory=SerialOptics, description="the two views")
 
     def forecast(self, rig: Rig) -> Forecast:
@@ -41,20 +48,23 @@ class SerialED(Plan):
         n = len(raster((0, 0), self.radius_um, 0.8 * min(rig.camera.shape) * pixel))
         # a field shows a handful of crystals; nothing is known of the grid yet
         stills = min(self.max_crystals, 5 * n)
-        each = self.exposure_s + rig.camera.dead_time + 0.1
+        each = self.exposure_s + rig.dead_time + 0.1
         return Forecast(
             duration_s=_SET_UP + n * (_MOVE + 2 * _CHANGE + self.optics.search_exposure) + stills * each,
             beam_on_s=self.exposure_s,
             frames=stills,
         )
 
-    def steps(self, rig: Rig) -> Steps[int]:
+    def needs(self, rig: Rig) -> Sequence[Need]:
+        return pattern_needs(self.optics.camera_length)
+
+    def work(self, rig: Rig) -> Steps[int]:
         here = yield Read()
         x = here.x if self.x_um is None else self.x_um
         y = here.y if self.y_um is None else self.y_um
         if self.x_um is not None or self.y_um is not None:
             yield Move(x=x, y=y, from_below=("x", "y"))
-        bench = yield from set_up(self.optics, rig)
+        bench = yield from set_up(self.optics, rig, self.calibrations, self.check_calibrations)
         places, taken = raster((x, y), self.radius_um, view_um(rig, bench)), 0
         about: dict[str, Any] = {"camera_length_mm": self.optics.camera_length, "sample": self.sample}
         yield Begin("stills", "stills", about)

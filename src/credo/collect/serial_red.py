@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from credo.collect.calibration.needs import pattern_needs
+from credo.collect.calibration.ready import Need
 from credo.collect.plans import Forecast, Plan, fraction
 from credo.collect.raster import raster, view_um
 from credo.collect.rig import Rig
@@ -60,6 +63,10 @@ class SerialRED(Plan):
         default=1.1, gt=0, description="ours: radius of the beam at least, wide enough for what a prediction errs [µm]"
     )
     dose_e_per_A2: float = Field(default=40.0, gt=0, description="ours: fluence that a crystal gets at most [e/Å²]")
+    calibrations: Literal["stop", "measure"] = Field(
+        default="measure",
+        description="when one is missing or does not hold: stop, or measure it where that can be done",
+    )
     optics: SerialOptics = Field(default_factory=SerialOptics, description="the two views")
 
     def forecast(self, rig: Rig) -> Forecast:
@@ -67,7 +74,7 @@ class SerialRED(Plan):
         turning = angle / self.speed_deg_s
         pixel = rig.nm_per_pixel(self.optics.search_mode, self.optics.magnification).value / 1e3
         fields = len(raster((0, 0), self.radius_um, 0.8 * min(rig.camera.shape) * pixel))
-        beat = self.exposure_s + rig.camera.dead_time
+        beat = self.exposure_s + rig.dead_time
         return Forecast(
             duration_s=_SET_UP + fields * _FIELD + self.max_crystals * (turning + _CRYSTAL),
             beam_on_s=turning,
@@ -76,12 +83,15 @@ class SerialRED(Plan):
             frames=int(self.max_crystals * turning / beat),
         )
 
-    def steps(self, rig: Rig) -> Steps[int]:
+    def needs(self, rig: Rig) -> Sequence[Need]:
+        return pattern_needs(self.optics.camera_length)
+
+    def work(self, rig: Rig) -> Steps[int]:
         here = yield Read()
         middle = (here.x if self.x_um is None else self.x_um, here.y if self.y_um is None else self.y_um)
         yield from go(Move(x=middle[0], y=middle[1], a=0.0, from_below=("x", "y")))
         if self.strategy == "thesis":
-            bench = yield from set_up(self.optics, rig)
+            bench = yield from set_up(self.optics, rig, self.calibrations, self.check_calibrations)
             return (yield from Baseline(self, rig, bench).collect(middle))
         from credo.collect.serial_predictive import Predictive
 
@@ -89,7 +99,7 @@ class SerialRED(Plan):
         # the disc of the defocused beam keeps its size on the camera
         defocus = float(round(self.optics.defocus * self.optics.beam_um / beam))
         optics = self.optics.model_copy(update={"beam_um": beam, "defocus": defocus})
-        bench = yield from set_up(optics, rig)
+        bench = yield from set_up(optics, rig, self.calibrations, self.check_calibrations)
         return (yield from Predictive(self, rig, bench).collect(middle))
 
 

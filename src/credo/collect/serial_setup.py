@@ -1,4 +1,4 @@
-"""Setting up for crystals in a row: beam size, focus, and what stage and deflectors do, measured in a minute or two.
+"""Setting up for crystals in a row: beam size, focus, and what stage and deflectors do, stored or measured.
 
 Places on the grid are "grid µm": x along the tilt axis, y across it, both along the stage's own at zero tilt.
 """
@@ -12,27 +12,33 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from credo.collect.calibration.brightness import beam_brightness
+from credo.collect.calibration.deflectors import DeflectorSettings
+from credo.collect.calibration.needs import beam_need, deflector_need, focus_need, stage_need
+from credo.collect.calibration.ready import Need, Policy, ready
+from credo.collect.calibration.stage import StageSettings
+from credo.collect.calibration.views import approach_focus
 from credo.collect.rig import Rig
-from credo.collect.seams import seams
+from credo.collect.seams import bridged, seams
 from credo.collect.serial_images import beam_centre, shift_between
-from credo.collect.steps import Look, Move, Note, Read, Set, Shot, Steps, Wait
-from credo.collect.tracking import Disc, fit_disc
+from credo.collect.steps import Look, Move, Note, Read, Set, Steps
+from credo.collect.tracking import fit_disc
 from credo.model.errors import CannotDo
 
 __all__ = ["SHIFTS", "Bench", "SerialOptics", "set_up", "to_pattern", "to_search"]
 
 #: Deflectors that keep the pattern in its place, in the order in which equations name them.
 SHIFTS = ("beamshift", "imageshift1", "imageshift2")
-#: Steps of calibration: beam shift in the image and defocused, image shifts defocused, all focused [units].
-_BEAM_STEP, _BLUR_STEPS, _SHARP_STEPS = 40.0, (16.0, 600.0, 600.0), (200.0, 1200.0, 800.0)
-#: Radius of the beam of the search image, in its edges.
-_WIDE = 1.1
-#: Exposures by which the stage is measured, per search exposure: bare film shows little.
+#: Radius of the beam of the search image, in its edges; discs by which the narrow beam is placed.
+_WIDE, _DISCS = 1.1, 3
+#: Points of a calibration that is made here.
+_POINTS = 9
+#: Exposures by which the height's sense is found, per search exposure: bare film shows little.
 _LONG = 5.0
-#: A stage creeps after a move, by more or less: time to wait before it is measured [s].
-_CREEP_S = 12.0
-#: Stage step [µm], height step [µm] and tilt [deg] of the calibration of the stage.
-_STAGE_UM, _LIFT_UM, _LIFT_DEG = 2.5, 3.0, 8.0
+#: Height step [µm] and tilt [deg] of that.
+_LIFT_UM, _LIFT_DEG = 3.0, 8.0
+
+Neutral = Mapping[str, tuple[float, float]]
 
 
 class SerialOptics(BaseModel):
@@ -111,109 +117,119 @@ def to_search(o: SerialOptics, brightness: float, neutral: Mapping[str, tuple[fl
 
 
 def to_pattern(o: SerialOptics, narrow: float, focus: float) -> Steps[None]:
-    """The pattern of the narrow beam; the lens has slack, so the focus is always come to from the defocused side."""
+    """The pattern of the narrow beam, in focus as it was calibrated."""
     table = {"mode": "diff", "magnification": o.camera_length, "spotsize": o.spot_diffraction}
-    yield Set({**table, "brightness": narrow, "difffocus": focus + o.defocus})
-    yield Set({"difffocus": focus})
+    yield Set({**table, "brightness": narrow})
+    yield from approach_focus(focus)
 
 
-def set_up(o: SerialOptics, rig: Rig) -> Steps[Bench]:
-    """Measure everything that a ``Bench`` holds, at the present stage position. Raises CannotDo.
+def set_up(o: SerialOptics, rig: Rig, policy: Policy = "measure", check: bool = True) -> Steps[Bench]:
+    """Everything that a ``Bench`` holds, at the present stage position: calibrations from the store where they hold
+    (``check``: by two images each), the others measured, unless ``policy`` is to stop. Raises CannotDo.
 
     The first place should be a piece of film; crystals and the film's grain are what the stage is measured by.
     """
     before = yield Read((*SHIFTS, "diffshift"))
     neutral = {k: (float(v[0]), float(v[1])) for k, v in before.items()}
-    pixel_um = rig.nm_per_pixel(o.search_mode, o.magnification).value / 1e3
-    valid = seams(rig.camera.shape)
-    yield from to_search(o, o.brightness, neutral)
-    yield Set({"spotsize": o.spot_diffraction})
-    narrow, wide = yield from _brightness(o, pixel_um, min(rig.camera.shape))
-    focus = yield from _focus(o, narrow)
-    # the diffraction shift moves images too: it is set before anything is measured in them
-    centre, neutral = yield from _off_the_seams(o, narrow, focus, neutral, rig)
-    yield from to_search(o, narrow, neutral)
-    yield Set({"spotsize": o.spot_diffraction})
-    beam_px, beam_image = yield from _beam_in_image(neutral["beamshift"])
-    yield from to_search(o, wide, neutral)
-    image = -(yield from _stage(o, valid))
-    lift = yield from _lift(o, image, valid)
-    yield from to_pattern(o, narrow, focus)
-    yield Set({"difffocus": focus + o.defocus})
-    blurred = yield from _responses(neutral, _BLUR_STEPS, lambda shot: _disc_of(shot))
-    yield Set({"difffocus": focus})
-    sharp = yield from _responses(neutral, _SHARP_STEPS, lambda shot: beam_centre(shot.image, valid))
-    beam = np.linalg.solve(image, beam_image)
-    shadow = blurred["beamshift"] @ np.linalg.inv(beam)
-    bench = Bench(
-        o, pixel_um, wide, _WIDE * min(rig.camera.shape) * pixel_um, narrow, focus, beam_px, image, beam, shadow, sharp,
-        blurred, lift, neutral,
-        valid, centre,
-    )  # fmt: skip
+    bench = _assumed(o, rig, neutral) if rig.blind else (yield from _measured(o, rig, neutral, policy, check))
     yield Note("bench", bench.facts())
     return bench
 
 
-def _disc_of(shot: Shot) -> np.ndarray:
-    disc = fit_disc(shot.image)
-    return np.array([disc.x, disc.y])
+def _assumed(o: SerialOptics, rig: Rig, neutral: Neutral) -> Bench:
+    """For a rehearsal: what the data sheet says."""
+    own = replace(rig, uncalibrated=True)
+    centre = np.array(rig.camera.shape[::-1]) / 2
+    return _bench(o, own, neutral, o.brightness, o.brightness, o.difffocus, centre, centre, -1.0)
 
 
-def _disc() -> Steps[Disc]:
-    shot = yield Look(0.05)
-    return fit_disc(shot.image)
+def _measured(o: SerialOptics, rig: Rig, neutral: Neutral, policy: Policy, check: bool) -> Steps[Bench]:
+    """Images first, then patterns; the diffraction shift moves images too, so the beam's place comes last."""
+
+    def have(needs: list[Need]) -> Steps[Rig]:
+        return ready(rig, needs, policy, {"high_tension": rig.settings.get("high_tension")}, check)
+
+    # the nominal magnification sizes the first steps; what may be measured is measured before it is used
+    rig = replace(rig, uncalibrated=rig.uncalibrated or policy == "measure")
+    image: dict[str, Any] = {"mode": o.search_mode, "magnification": o.magnification}
+    yield from to_search(o, o.brightness, neutral)
+    yield Set({"spotsize": o.spot_diffraction})
+    rig = yield from have([beam_need(**image)])
+    wide = yield from beam_brightness(rig, **image, um=_wide_um(o, rig))
+    rig = yield from have([stage_need(StageSettings(**image, brightness=wide, points=_POINTS))])
+    yield from to_search(o, wide, neutral)
+    lift = yield from _lift(o, rig)
+    yield from to_search(o, wide, neutral)
+    yield Set({"spotsize": o.spot_diffraction})
+    narrow, _ = yield from _narrowed(o, rig, (yield from beam_brightness(rig, **image, um=o.beam_um)))
+    rig = yield from have(
+        [deflector_need(DeflectorSettings(name="beamshift", **image, brightness=narrow, points=_POINTS))]
+    )
+    rig = yield from have([focus_need(o.camera_length, narrow, o.beam_um)])
+    focus = float(round(rig.calibration.focus[f"{o.camera_length:g}"].value))
+    rig = yield from have([_in_pattern(o, "diffshift", 0.0, narrow, focus)])
+    centre, neutral = yield from _off_the_seams(o, rig, narrow, focus, neutral)
+    rig = yield from have([_in_pattern(o, n, d, narrow, focus) for d in (o.defocus, 0.0) for n in SHIFTS])
+    yield from to_search(o, narrow, neutral)
+    yield Set({"spotsize": o.spot_diffraction})
+    narrow, beam_px = yield from _narrowed(o, rig, narrow)
+    return _bench(o, rig, neutral, wide, narrow, focus, beam_px, centre, lift)
 
 
-def _brightness(o: SerialOptics, pixel_um: float, edge: int) -> Steps[tuple[float, float]]:
-    """Brightness of the narrow beam and of one that lights the whole search image; the radius is linear in it."""
-    first = yield from _disc()
-    yield Set({"brightness": o.brightness + 500})
-    second = yield from _disc()
-    slope = (second.radius - first.radius) * pixel_um / 500
-    if abs(slope) * 500 < 0.02 * first.radius * pixel_um:
-        raise CannotDo("the beam keeps its size when the brightness changes", "give a brightness at which it is a disc")
-    crossover = o.brightness - first.radius * pixel_um / slope
-    narrow = crossover + o.beam_um / slope
-    yield Set({"brightness": round(narrow)})
-    third = yield from _disc()
-    narrow = float(round(narrow + (o.beam_um - third.radius * pixel_um) / slope))
-    yield Set({"brightness": narrow})
-    return narrow, float(round(crossover + _WIDE * edge * pixel_um / slope))
+def _bench(o: SerialOptics, rig: Rig, neutral: Neutral, wide, narrow, focus, beam_px, centre, lift: float) -> Bench:
+    """From the matrices that the rig knows."""
+    image = np.linalg.inv(1e-3 * np.array(rig.stage_matrix(o.search_mode, o.magnification).value))
+    in_image = np.array(rig.deflector_matrix(o.search_mode, "beamshift", o.magnification).value)
+    sharp, blurred = (
+        {n: np.array(rig.deflector_matrix("diff", n, o.camera_length, d).value) for n in SHIFTS}
+        for d in (0.0, o.defocus)
+    )
+    beam = np.linalg.solve(image, in_image)
+    return Bench(
+        optics=o, pixel_um=_pixel_um(o, rig), wide=wide, wide_um=_wide_um(o, rig), narrow=narrow, focus=focus,
+        beam_px=beam_px, image=image, beam=beam, shadow=blurred["beamshift"] @ np.linalg.inv(beam), sharp=sharp,
+        blurred=blurred, lift=lift, neutral=neutral, valid=seams(rig.camera.shape), centre=centre,
+    )  # fmt: skip
 
 
-def _beam_in_image(neutral: tuple[float, float]) -> Steps[tuple[np.ndarray, np.ndarray]]:
-    """Where the narrow beam is in the search image [px], and what a unit of beam shift does to it (2, 2)."""
-    at = {}
-    for dx, dy in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
-        yield Set({"beamshift": (neutral[0] + dx * _BEAM_STEP, neutral[1] + dy * _BEAM_STEP)})
-        disc = yield from _disc()
-        at[dx, dy] = np.array([disc.x, disc.y])
-    yield Set({"beamshift": neutral})
-    columns = [(at[1, 0] - at[-1, 0]) / (2 * _BEAM_STEP), (at[0, 1] - at[0, -1]) / (2 * _BEAM_STEP)]
-    return np.mean(list(at.values()), axis=0), np.stack(columns, axis=1)
+def _pixel_um(o: SerialOptics, rig: Rig) -> float:
+    return rig.nm_per_pixel(o.search_mode, o.magnification).value / 1e3
 
 
-def _stage(o: SerialOptics, valid: np.ndarray) -> Steps[np.ndarray]:
-    """Pixels (2, 2) that the image moves per µm of stage x and y."""
-    shots = []
-    here = yield Read()
-    for dx, dy in ((0, 0), (1, 0), (0, 1), (0, 0)):
-        yield Move(x=here.x + dx * _STAGE_UM, y=here.y + dy * _STAGE_UM, from_below=("x", "y"))
-        yield Wait(_CREEP_S)
-        shot = yield Look(_LONG * o.search_exposure)
-        shots.append(shot)
-    rows, shifts = [], []
-    for one in shots[1:3]:
-        for other in (shots[0], shots[3]):
-            shift, height = shift_between(other.image, one.image, valid, 200)
-            if height < 6:
-                raise CannotDo("the image of the film shows too little to measure the stage by", "begin elsewhere")
-            rows.append([one.after.x - other.after.x, one.after.y - other.after.y])
-            shifts.append(shift)
-    return np.linalg.lstsq(np.array(rows), np.array(shifts), rcond=None)[0].T
+def _wide_um(o: SerialOptics, rig: Rig) -> float:
+    return _WIDE * min(rig.camera.shape) * _pixel_um(o, rig)
 
 
-def _lift(o: SerialOptics, image: np.ndarray, valid: np.ndarray) -> Steps[float]:
+def _in_pattern(o: SerialOptics, name: str, defocus: float, narrow: float, focus: float) -> Need:
+    return deflector_need(
+        DeflectorSettings(
+            name=name,
+            mode="diff",
+            magnification=o.camera_length,
+            defocus=defocus,
+            brightness=narrow,
+            focus=focus,
+            points=_POINTS,
+        )
+    )
+
+
+def _narrowed(o: SerialOptics, rig: Rig, brightness: float) -> Steps[tuple[float, np.ndarray]]:
+    """(brightness of the narrow beam by its own discs in the search image, their place (2,) [px])."""
+    assert rig.calibration.beam is not None
+    radii, places = [], []
+    yield Set({"brightness": brightness})
+    for _ in range(_DISCS):
+        shot = yield Look(0.05)
+        disc = fit_disc(bridged(shot.image))
+        radii.append(disc.radius * _pixel_um(o, rig))
+        places.append([disc.x, disc.y])
+    better = float(round(brightness + (o.beam_um - np.mean(radii)) / rig.calibration.beam.value[1]))
+    yield Set({"brightness": better})
+    return better, np.mean(places, axis=0)
+
+
+def _lift(o: SerialOptics, rig: Rig) -> Steps[float]:
     """Movement across the axis per height and sine of the tilt: −1, or +1 where z counts the other way."""
     here = yield Read()
     yield Move(a=here.a + _LIFT_DEG)
@@ -221,54 +237,24 @@ def _lift(o: SerialOptics, image: np.ndarray, valid: np.ndarray) -> Steps[float]
     yield Move(z=here.z + _LIFT_UM)
     high = yield Look(_LONG * o.search_exposure)
     yield Move(z=here.z, a=here.a)
-    shift, _ = shift_between(low.image, high.image, valid, 80)
-    across = float(np.linalg.solve(image, shift)[1])
-    found = across / ((high.after.z - low.after.z) * np.sin(np.radians(_LIFT_DEG)))
+    shift, _ = shift_between(low.image, high.image, seams(rig.camera.shape), 80)
+    stage = 1e-3 * np.array(rig.stage_matrix(o.search_mode, o.magnification).value)
+    found = float((stage @ shift)[1]) / ((high.after.z - low.after.z) * np.sin(np.radians(_LIFT_DEG)))
     if not 0.5 < abs(found) < 1.5:
         raise CannotDo(f"tilted, a height of 1 µm moves the image by {found:.2f} of its sine", "is a the tilt axis?")
     return float(np.sign(found))
 
 
-def _focus(o: SerialOptics, narrow: float) -> Steps[float]:
-    """The difffocus half-way between two at which the beam's disc has grown alike, weighted by its radii."""
-    yield from to_pattern(o, narrow, o.difffocus)
-    yield Set({"difffocus": o.difffocus + o.defocus})
-    over = yield from _disc()
-    yield Set({"difffocus": o.difffocus - o.defocus})
-    under = yield from _disc()
-    return float(round(o.difffocus + o.defocus * (under.radius - over.radius) / (under.radius + over.radius)))
-
-
-def _off_the_seams(o: SerialOptics, narrow: float, focus: float, neutral, rig: Rig):
+def _off_the_seams(o: SerialOptics, rig: Rig, narrow: float, focus: float, neutral: Neutral):
     """Bring the direct beam to its place by ``diffshift``; returns the place and the new neutral deflectors."""
     yield from to_pattern(o, narrow, focus)
     target = np.array(rig.camera.shape[::-1]) / 2 + np.array(o.off_middle_px)
-    value = np.array(neutral["diffshift"])
-    at = []
-    for step in ((0, 0), (400, 0), (0, 400)):
-        yield Set({"diffshift": tuple(value + step)})
+    response = np.array(rig.deflector_matrix("diff", "diffshift", o.camera_length).value)
+    value, valid = np.array(neutral["diffshift"]), None
+    for _ in range(2):  # on the seams a place is rough
         shot = yield Look(0.1)
-        at.append(beam_centre(shot.image))
-    response = np.stack([at[1] - at[0], at[2] - at[0]], axis=1) / 400
-    value = np.round(value + np.linalg.solve(response, target - at[0]))
-    yield Set({"diffshift": tuple(value)})
+        value = np.round(value + np.linalg.solve(response, target - beam_centre(shot.image, valid)))
+        yield Set({"diffshift": tuple(value)})
+        valid = seams(rig.camera.shape)
     shot = yield Look(0.1)
-    centre = beam_centre(shot.image, seams(rig.camera.shape))
-    return centre, {**neutral, "diffshift": (float(value[0]), float(value[1]))}
-
-
-def _responses(neutral, steps: tuple[float, ...], place: Callable[[Shot], np.ndarray]) -> Steps[dict[str, np.ndarray]]:
-    """Pixels (2, 2) that a unit of each of SHIFTS moves the pattern; each from both sides, twice."""
-    found = {}
-    for name, step in zip(SHIFTS, steps, strict=True):
-        columns = []
-        for axis in np.eye(2):
-            at: dict[int, list[np.ndarray]] = {1: [], -1: []}
-            for sign in (1, -1, 1, -1):
-                yield Set({name: tuple(np.array(neutral[name]) + sign * step * axis)})
-                shot = yield Look(0.1)
-                at[sign].append(place(shot))
-            columns.append((np.mean(at[1], axis=0) - np.mean(at[-1], axis=0)) / (2 * step))
-        yield Set({name: neutral[name]})
-        found[name] = np.stack(columns, axis=1)
-    return found
+    return beam_centre(shot.image, valid), {**neutral, "diffshift": (float(value[0]), float(value[1]))}

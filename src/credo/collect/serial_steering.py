@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from credo.collect.calibration.views import approach_focus
 from credo.collect.serial_setup import SHIFTS, Bench
 from credo.collect.steps import Look, Move, Pose, Set, Shot, Steps
 from credo.instrument.errors import HardwareFault
@@ -75,7 +76,7 @@ class Steering:
         o = self.bench.optics
         yield Set({"difffocus": self.bench.focus + o.defocus})
         shot = yield Look(self.exposure, "look", stream=True)
-        yield Set({"difffocus": self.bench.focus})
+        yield from approach_focus(self.bench.focus)
         return shot
 
     def _command(self, units: dict[str, np.ndarray]) -> Steps[None]:

@@ -1,7 +1,8 @@
 """What a run leaves on disk: the event log, and a folder for every data set. A listener of the engine.
 
 ``SESSION/log.jsonl`` has one line for each event, appended and never changed; ``SESSION/crystals/NAME/`` has frames.h5
-and collect.json. ``resume`` finishes what a crash left open and tells a new engine what is done already.
+and collect.json; ``SESSION/calibration.toml`` has what the run had to calibrate itself. ``resume`` finishes what a
+crash left open and tells a new engine what is done already.
 """
 
 from __future__ import annotations
@@ -9,19 +10,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from credo.collect.calibration.ready import USED
+from credo.collect.calibration.result import RESULT, with_result
 from credo.collect.dataset import DataSet, recover, signed_speed
 from credo.collect.engine import Event
 from credo.collect.rig import Rig
+from credo.instrument.calibration_file import write_calibration
+from credo.instrument.config import Calibration
 from credo.io.project import plain
 from credo.model.errors import CannotDo, CredoError, UnreadableInput
 
-__all__ = ["Session", "read_log", "resume"]
+__all__ = ["STORE", "Session", "read_log", "resume"]
 
 LOG = "log.jsonl"
 CRYSTALS, GRID = "crystals", "grid"
+STORE = "calibration.toml"
 #: Longest line of a log and longest log that are read.
 _LINE, _LINES = 1_000_000, 20_000_000
 
@@ -38,6 +45,7 @@ class Session:
         self.rejected: list[dict[str, Any]] = []
         self._open: DataSet | None = None
         self._log: IO[str] | None = None
+        self._used: dict[str, dict[str, Any]] = {}
 
     def __call__(self, event: Event) -> None:
         if event.kind == "frame":
@@ -51,6 +59,10 @@ class Session:
                 self._open.turned(event.facts)
             if event.kind == "rejected":
                 self.rejected.append(dict(event.facts))
+            if event.kind == RESULT:
+                self._calibrated(event.facts)
+            if event.kind == USED:
+                self._used[str(event.facts["what"])] = dict(event.facts)
             self.write(event.time, event.kind, event.facts)
 
     @property
@@ -74,10 +86,15 @@ class Session:
         except OSError as error:
             raise CannotDo(f"{self.folder / LOG}: could not be written ({error})", "free space on the disk") from error
 
+    def _calibrated(self, facts: Mapping[str, Any]) -> None:
+        """A result of this run: data sets that are opened from now on have it, and runs that resume find it."""
+        self.rig = replace(self.rig, calibration=with_result(self.rig.calibration, facts))
+        write_calibration(self.folder / STORE, with_result(Calibration(), facts))
+
     def _begin(self, event: Event) -> None:
         if self._open is not None:
             self._close(event.time, "the next data set began", {})
-        about = {"began": event.time, **event.facts["about"]}
+        about = {"began": event.time, **event.facts["about"], "calibrations": list(self._used.values())}
         parent = place_of(about)
         name = self._free(parent, str(event.facts["name"]))
         self._open = DataSet(self.folder / parent / name, name, str(event.facts["sort"]), about, self.rig)

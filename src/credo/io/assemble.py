@@ -12,7 +12,7 @@ from credo.io.merged import PLACEHOLDER_WAVELENGTH
 from credo.io.overrides import GeometryOverrides
 from credo.io.scan_angles import scan_of
 from credo.io.sources import BOUNDS, Sources
-from credo.model import Beam, Detector, Experiment, Goniometer, Optics
+from credo.model import Beam, Detector, Ellipse, Experiment, Goniometer, Optics
 
 __all__ = ["assemble"]
 
@@ -48,6 +48,7 @@ def assemble(
     axis = overrides.axis if overrides.axis is not None else _axis(sources, said)
     if axis is not None:
         known.append("axis")
+    ellipse = sources.first("ellipse")
     scan = scan_of(files, numbers, sources, overrides, known, said, need_angles)
     detector = Detector(
         shape=(rows, columns),
@@ -56,6 +57,7 @@ def assemble(
         pixel_size_mm=float(pixel),
         pedestal=sources.header.pedestal or 0.0,
         saturation=overrides.saturation or sources.header.saturation,
+        ellipse=Ellipse() if ellipse is None else Ellipse(ellipse[0], ellipse[1] % 180),
     )
     spot = sources.first("spot_size")
     return Experiment(

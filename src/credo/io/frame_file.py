@@ -43,9 +43,10 @@ class Hints:
     """What one source says about the geometry; ``None`` where it is silent.
 
     wavelength [Å]; q_per_pixel [Å⁻¹/px]; pixel_size_mm, distance_mm, camera_length_mm [mm]; origin (x, y) [px], pixel i
-    covers [i, i + 1); axis_deg: in-plane angle from +x towards +y of the array; start_deg: start of frame ``first``,
-    step_deg: width of a frame, signed [deg]; angles: frame number -> angle at the middle [deg]; exposure_s,
-    timestamp [s]; saturation, pedestal [counts]; shape: (rows, columns); n_frames; excluded: ranges of frame numbers.
+    covers [i, i + 1); ellipse: axis ratio less 1 [%] and azimuth of the long axis [deg]; axis_deg: in-plane angle from
+    +x towards +y of the array; start_deg: start of frame ``first``, step_deg: width of a frame, signed [deg]; angles:
+    frame number -> angle at the middle [deg]; exposure_s, timestamp [s]; saturation, pedestal [counts]; shape: (rows,
+    columns); n_frames; excluded: ranges of frame numbers.
     """
 
     source: str = ""
@@ -55,6 +56,7 @@ class Hints:
     distance_mm: float | None = None
     camera_length_mm: float | None = None
     origin: tuple[float, float] | None = None
+    ellipse: tuple[float, float] | None = None
     axis_deg: float | None = None
     start_deg: float | None = None
     step_deg: float | None = None

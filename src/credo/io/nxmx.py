@@ -239,6 +239,7 @@ def _hints(path: Path, header: _Header, shape: tuple[int, int]) -> Hints:
     centre = (x, y) if x is not None and y is not None and (x or y) else None
     pixel, distance = (v if v is not None and v > 0 else None for v in (pixel, distance))
     saturation = header.number(detector + "saturation_value")
+    percent, azimuth = (header.number(f"{detector}distortion/{n}") for n in ("ellipse_percent", "ellipse_azimuth"))
     return Hints(
         source=path.name,
         wavelength=wavelength,
@@ -246,6 +247,7 @@ def _hints(path: Path, header: _Header, shape: tuple[int, int]) -> Hints:
         pixel_size_mm=pixel,
         distance_mm=distance,
         origin=centre,
+        ellipse=(percent, azimuth) if percent is not None and azimuth is not None else None,
         exposure_s=header.number(detector + "count_time") or None,
         saturation=saturation if saturation and saturation > 0 else None,
         shape=shape,

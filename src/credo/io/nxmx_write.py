@@ -93,6 +93,10 @@ def _detector(instrument: h5py.Group, experiment: Experiment, dtype: np.dtype) -
     _number(group, "distance", distance, "m")
     _number(group, "beam_center_x", x, "pixel")
     _number(group, "beam_center_y", y, "pixel")
+    if det.ellipse.amplitude_percent:  # NXmx has no place for it
+        distortion = _group(group, "distortion", "NXcollection")
+        _number(distortion, "ellipse_percent", det.ellipse.amplitude_percent, "percent")
+        _number(distortion, "ellipse_azimuth", det.ellipse.azimuth_deg, "deg")
     if np.dtype(dtype).kind in "ui":
         largest = np.iinfo(dtype).max
         group["saturation_value"] = min(int(det.saturation or largest), int(largest), 2**31 - 1)

@@ -60,4 +60,7 @@ def sane(hints: Hints) -> Hints:
     if hints.origin is not None and not all(abs(x) < 20000 for x in hints.origin):
         wrong["origin"] = 0.0
         said += (f"{hints.source}: a beam centre at {hints.origin} cannot be true; it was not used.",)
+    if hints.ellipse is not None and not 0 <= hints.ellipse[0] < 20:
+        wrong["ellipse"] = 0.0
+        said += (f"{hints.source}: an ellipse of {hints.ellipse[0]:g} % cannot be true; it was not used.",)
     return replace(hints, **dict.fromkeys(wrong), problems=hints.problems + said)

@@ -14,9 +14,9 @@ from credo.collect.calibration.axis import AxisSettings, image_axis
 from credo.collect.calibration.brightness import BrightnessSettings, brightness
 from credo.collect.calibration.check import check_deflector, check_stage
 from credo.collect.calibration.deflectors import DeflectorSettings, deflector
-from credo.collect.calibration.everything import AllSettings, calibrate_all, with_result
+from credo.collect.calibration.everything import AllSettings, calibrate_all
 from credo.collect.calibration.focus import FocusSettings, focus
-from credo.collect.calibration.result import RESULT, number_of, result_note
+from credo.collect.calibration.result import RESULT, number_of, result_note, with_result
 from credo.collect.calibration.rings import RingsSettings, pixel_size
 from credo.collect.calibration.stage import StageSettings, stage_matrix
 from credo.collect.calibration.timing import TimingSettings, dead_time, rotation

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from credo.collect.exports import export
 from credo.collect.plans import Forecast, Plan, read_plan
 from credo.collect.rehearsal import rehearse
 from credo.collect.rig import Rig
-from credo.collect.session import Session, read_log, resume
+from credo.collect.session import STORE, Session, read_log, resume
+from credo.instrument.calibration_file import merged, read_calibration
 from credo.instrument.config import Configuration, load, validated
 from credo.instrument.config_write import to_toml
 from credo.instrument.controller import TEMController
@@ -148,7 +149,7 @@ def _run(
     write_text(folder / _CONFIG, to_toml(configuration))
     ctrl = TEMController.of(_logged(configuration, folder))
     try:
-        rig = Rig.of(ctrl)
+        rig = _with_own(Rig.of(ctrl), folder)
         forecast = plan.forecast(rig)
         told["forecast"] = forecast.model_dump()
         _need_space(folder, rig, forecast)
@@ -168,6 +169,13 @@ def _run(
     finally:
         with suppress(CredoError):
             ctrl.close()
+
+
+def _with_own(rig: Rig, folder: Path) -> Rig:
+    """With the session's own calibrations, which count for more than those of the configuration."""
+    if not (folder / STORE).exists():
+        return rig
+    return replace(rig, calibration=merged(rig.calibration, read_calibration(folder / STORE)))
 
 
 def _logged(configuration: Configuration, folder: Path) -> Configuration:

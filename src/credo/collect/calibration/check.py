@@ -10,19 +10,21 @@ import numpy as np
 
 from credo.collect import steps as do
 from credo.collect.calibration.deflectors import DeflectorSettings, view_of
+from credo.collect.calibration.register import mended
 from credo.collect.calibration.stage import StageSettings, view_nm
-from credo.collect.calibration.views import View, enter, kept, look_at, place_in
+from credo.collect.calibration.views import View, approach_focus, enter, kept, look_at, place_in
 from credo.collect.rig import Rig
 from credo.collect.steps import Note, Pose, Steps
+from credo.collect.tracking import fit_disc
 from credo.instrument.config import Measured, MeasuredMatrix, MeasuredPair
 from credo.model.errors import CannotDo
 
-__all__ = ["Held", "check_deflector", "check_stage", "required", "stale"]
+__all__ = ["Held", "check_deflector", "check_focus", "check_stage", "required", "stale"]
 
 #: Deviation [standard uncertainties] up to which a calibration holds; error of a place in a frame [px].
 _HOLDS, _PLACE = 4.0, 0.3
 #: Relative change of a setting that matters; of those that are names or numbers of a table, any.
-_SAME = {"brightness": 0.03, "difffocus": 0.002}
+_SAME = {"brightness": 0.03, "difffocus": 0.01, "high_tension": 0.003}
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,24 @@ def check_deflector(rig: Rig, settings: DeflectorSettings) -> Steps[Held]:
     return (yield from kept(["mode", s.name, "brightness"], plan))
 
 
+def check_focus(rig: Rig, camera_length: float, brightness: float, off: float = 1500.0) -> Steps[Held]:
+    """Two images: discs as far below the focus as above it, approached alike, are equally large."""
+
+    def plan() -> Steps[Held]:
+        stored = rig.calibration.focus[f"{camera_length:g}"]
+        view = yield from enter(rig, View("disc", "diff", camera_length, brightness, stored.value, -off))
+        radii = []
+        for side in (-off, off):
+            yield from approach_focus(stored.value + side)
+            shot = yield do.Look(view.exposure or 0.02, "calibrate")
+            radii.append(fit_disc(mended(shot.image)).radius)
+        growth = sum(radii) / (2 * off)  # of the radius per unit, off the focus
+        off_px = 0.5 * (radii[1] - radii[0])
+        return (yield from _verdict(f"focus in {view.key}", np.array([off_px]), growth * (stored.esd or 0.0), _PLACE))
+
+    return (yield from kept(("mode", "brightness"), plan))
+
+
 def check_stage(rig: Rig, settings: StageSettings | None = None) -> Steps[Held]:
     """Two images: the stage moved by a tenth of the field, against where its matrix puts the image."""
     s = settings or StageSettings()
@@ -122,7 +142,7 @@ def _judged(what: str, off: np.ndarray, step: np.ndarray, esd: float | None) -> 
 
 def _verdict(what: str, off: np.ndarray, of_value: float, of_place: float) -> Steps[Held]:
     size = float(np.linalg.norm(off))
-    pull = size / float(np.hypot(of_value, of_place) * np.sqrt(2))
+    pull = size / float(np.hypot(of_value, of_place) * np.sqrt(off.size))
     held = Held(what, pull <= _HOLDS, size, pull)
     yield Note("checked", {"what": what, "holds": held.holds, "off_px": size, "pull": pull})
     return held

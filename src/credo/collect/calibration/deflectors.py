@@ -46,6 +46,8 @@ class DeflectorSettings(BaseModel):
     )
     defocus: float = Field(default=0.0, description="in diff: change of difffocus from where the pattern is sharp")
     beam_um: float = Field(default=0.75, gt=0, description="radius of the beam for patterns [µm]")
+    brightness: float | None = Field(default=None, description="brightness instead of a radius")
+    focus: float | None = Field(default=None, description="difffocus of a sharp pattern; the stored one if absent")
     points: int = Field(default=16, ge=8, le=200, description="settings of the deflector that are looked at")
     reach_px: float | None = Field(
         default=None, gt=0, description="farthest shift [px]; a fifth of the frame if absent"
@@ -108,11 +110,11 @@ def view_of(rig: Rig, settings: DeflectorSettings) -> Steps[View]:
         magnification = s.magnification or nearest(rig, s.mode, 2500.0)
         if s.name.startswith(("image", "diff")):
             return View("image", s.mode, magnification, exposure=s.exposure)
-        brightness = yield from beam_brightness(rig, s.mode, magnification, share=0.2)
+        brightness = s.brightness or (yield from beam_brightness(rig, s.mode, magnification, share=0.2))
         return View("disc", s.mode, magnification, brightness, exposure=s.exposure)
     length = s.magnification or nearest(rig, "diff", 600.0)
-    brightness = yield from beam_brightness(rig, um=s.beam_um)
-    focus = yield from sharp_focus(rig, length, brightness)
+    brightness = s.brightness or (yield from beam_brightness(rig, um=s.beam_um))
+    focus = s.focus if s.focus is not None else (yield from sharp_focus(rig, length, brightness))
     return View("disc" if s.defocus else "spot", "diff", length, brightness, focus, s.defocus, s.exposure)
 
 

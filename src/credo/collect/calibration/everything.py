@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,16 +10,16 @@ from credo.collect.calibration.axis import AxisSettings, image_axis
 from credo.collect.calibration.brightness import BrightnessSettings, brightness
 from credo.collect.calibration.deflectors import DeflectorSettings, deflector
 from credo.collect.calibration.focus import FocusSettings, focus
-from credo.collect.calibration.result import RESULT, number_of, result_note
+from credo.collect.calibration.result import learnt, number_of, result_note
 from credo.collect.calibration.rings import RingsSettings, pixel_size
 from credo.collect.calibration.stage import StageSettings, stage_matrix
 from credo.collect.calibration.timing import TimingSettings, dead_time, rotation
 from credo.collect.rig import Rig
-from credo.collect.steps import Note, Step, Steps
+from credo.collect.steps import Note, Steps
 from credo.instrument.config import Calibration
-from credo.model.errors import CannotDo, CredoError
+from credo.model.errors import CannotDo
 
-__all__ = ["AllSettings", "calibrate_all", "with_result"]
+__all__ = ["AllSettings", "calibrate_all"]
 
 
 class AllSettings(BaseModel):
@@ -91,36 +89,8 @@ class _Known:
     def add(self, plan: Any, what: str, needed: bool = False) -> Steps[None]:
         """Run a calibration, taking its results from its notes; one that fails is told, and raised only if needed."""
         try:
-            yield from self._watched(plan(self.rig))
+            self.rig, _ = yield from learnt(self.rig, plan(self.rig))
         except CannotDo as error:
             if needed:
                 raise
             yield Note("not calibrated", {"what": what, "reason": str(error)})
-
-    def _watched(self, steps: Steps[Any]) -> Steps[Any]:
-        """The steps themselves; results that pass by go into the rig."""
-        outcome: Any = None
-        try:
-            step: Step = next(steps)
-            while True:
-                if isinstance(step, Note) and step.kind == RESULT:
-                    self.rig = replace(self.rig, calibration=with_result(self.rig.calibration, step.facts))
-                try:
-                    outcome = yield step
-                except CredoError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(outcome)
-        except StopIteration as end:
-            return end.value
-
-
-def with_result(calibration: Calibration, facts: Mapping[str, Any]) -> Calibration:
-    """The calibration with one result put in its place, as the note of kind "calibrated" tells it."""
-    table = calibration.model_dump(mode="json", exclude_defaults=True)
-    name, keys = facts["table"], [k for k in (facts["key"], facts["name"]) if k]
-    place: Any = table
-    for key in [name, *keys][:-1]:
-        place = place.setdefault(key, {})
-    place[[name, *keys][-1]] = facts["result"]
-    return Calibration.model_validate(table)

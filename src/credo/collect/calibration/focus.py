@@ -15,6 +15,10 @@ from credo.instrument.config import Measured
 __all__ = ["FocusSettings", "focus", "sharp_focus"]
 
 
+#: Step of the search, times the beam's radius [unit of difffocus · µm].
+_STEP_UM = 1100.0
+
+
 class FocusSettings(BaseModel):
     """Where the focus is looked for."""
 
@@ -23,7 +27,9 @@ class FocusSettings(BaseModel):
     camera_length: float = Field(default=600.0, gt=0, description="camera length [mm]")
     beam_um: float = Field(default=0.75, gt=0, description="radius of the beam on the specimen [µm]")
     brightness: float | None = Field(default=None, description="brightness instead of a radius")
-    step: float = Field(default=1500.0, gt=0, description="step of the search [unit of difffocus]")
+    step: float | None = Field(
+        default=None, gt=0, description="step of the search [unit of difffocus]; 1100 µm by the radius if absent"
+    )
     span: tuple[float, float] = Field(default=(0.0, 65535.0), description="lowest and highest difffocus")
     points: int = Field(default=12, ge=6, le=100, description="discs that the result comes from")
 
@@ -38,7 +44,8 @@ def focus(rig: Rig, settings: FocusSettings | None = None) -> Steps[Measured]:
     def plan() -> Steps[Measured]:
         view = yield from enter(rig, View("disc", "diff", s.camera_length, brightness, exposure=0.02))
         start = float((yield do.Read(("difffocus",)))["difffocus"])
-        found = yield from find_smallest(rig, view, approach_focus, start, s.step, s.span, s.points)
+        step = s.step or _STEP_UM / s.beam_um  # a wider beam's disc grows faster
+        found = yield from find_smallest(rig, view, approach_focus, start, step, s.span, s.points)
         at = {"mode": "diff", "magnification": s.camera_length, "brightness": brightness}
         result = number_of(rig, found.value, found.value_esd, at, f"{len(found.seen)} discs")
         key = f"{s.camera_length:g}"

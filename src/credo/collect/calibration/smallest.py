@@ -25,6 +25,8 @@ __all__ = ["Smallest", "find_smallest"]
 #: Radii of discs that tell, smallest and largest, as shares of the frame's edge; those of the fine points, which are
 #: brighter than what a film scatters around them.
 _TELLS, _FINE = (0.035, 0.42), (0.06, 0.14)
+#: Share of the brightest disc's light that another must hold to be the beam's.
+_LIGHT = 0.4
 #: What lies at the discs' edges does not average out between the two sides [px of radius].
 _EDGE = 0.01
 
@@ -55,7 +57,7 @@ def find_smallest(
         if not span[0] <= value <= span[1]:
             continue
         yield from _seen(view, put, value, edge, hits)
-        if (found := _vertex(np.array(hits))) is not None:
+        if (found := _vertex(_of_the_beam(hits))) is not None:
             break
     else:
         raise CannotDo("the beam's disc was not seen at three settings", "centre the beam, and check the aperture")
@@ -65,13 +67,21 @@ def find_smallest(
     for off in np.concatenate([-aims[::-1], aims]):
         if span[0] <= vertex + off <= span[1]:
             yield from _seen(view, put, round(vertex + off), edge, fine)
-    if len(fine) < 6:
-        raise CannotDo(f"only {len(fine)} of {points} discs could be measured", "look at the images")
-    return _fitted(np.array(fine))
+    seen = _of_the_beam(fine)
+    if len(seen) < 6:
+        raise CannotDo(f"only {len(seen)} of {points} discs could be measured", "look at the images")
+    return _fitted(seen)
+
+
+def _of_the_beam(hits: list[tuple[float, ...]]) -> np.ndarray:
+    """(n, 4) lens, radius, x, y of the discs that hold the beam's light, which is the same in all of them; what is
+    scattered about a beam that is too small to be seen as a disc may look like one, with little light."""
+    table = np.array(hits).reshape(-1, 5)
+    return table[table[:, 4] > _LIGHT * table[:, 4].max(initial=0.0), :4]
 
 
 def _seen(view: View, put, value: float, edge: int, hits: list[tuple[float, ...]]) -> Steps[None]:
-    """Append (value, radius, x, y) where a disc of a useful size is seen whole."""
+    """Append (value, radius, x, y, light) where a disc of a useful size is seen whole."""
     yield from put(value)
     shot = yield do.Look(view.exposure or 0.05, "calibrate")
     try:
@@ -80,7 +90,7 @@ def _seen(view: View, put, value: float, edge: int, hits: list[tuple[float, ...]
         return
     inside = min(disc.x, disc.y, edge - disc.x, edge - disc.y) > disc.radius
     if inside and _TELLS[0] * edge < disc.radius < _TELLS[1] * edge:
-        hits.append((value, disc.radius, disc.x, disc.y))
+        hits.append((value, disc.radius, disc.x, disc.y, disc.level * disc.radius**2))
 
 
 def _vertex(hits: np.ndarray) -> tuple[float, float] | None:
