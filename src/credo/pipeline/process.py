@@ -34,6 +34,8 @@ Progress = Callable[[str], None]
 
 #: Relative esd of a cell length from which that axis counts as unknown.
 _UNDETERMINED = 0.2
+#: Share of the frames without the crystal from which the others alone tell its lattice.
+_GONE = 0.1
 
 
 class ProcessSettings(BaseModel):
@@ -151,9 +153,9 @@ def reduce_frames(opened: Opened, settings: ProcessSettings, say: Progress) -> P
         so_far = Report({}, _warnings(experiment, stages))
         raise Unfinished(error, Processed(experiment, spots, None, so_far, frames, stages)) from error
     partials = None
-    if settings.orientations is None:
+    if settings.orientations is None and settings.missets:
         say("frame orientations")
-        experiment, partials = _fit_frames(experiment, frames, bad, background, spots, settings, stages)
+        experiment, spots, partials = _fit_frames(experiment, frames, bad, background, spots, settings, stages, say)
     say("integration")
     limits = IntegrateSettings(d_min=settings.d_min)
     experiment, reflections, stages["integrate"] = integrate(experiment, frames, bad, limits, background, spots)
@@ -239,23 +241,49 @@ def known_group(name: str):
     return group
 
 
-def _fit_frames(experiment, frames, bad, background, spots, settings, stages) -> tuple[Experiment, Reflections | None]:
-    """Each frame's orientation, from partial intensities, left alone where that is not possible; and those intensities
-    of the first crystal."""
-    if not settings.missets:
-        return experiment, None
+def _fit_frames(experiment, frames, bad, background, spots, settings, stages, say):
+    """Each frame's orientation, from partial intensities, left alone where that is not possible; those intensities of
+    the first crystal; and the spots, without those of frames that this crystal was not on."""
+    from credo.reduce.lit import lit_frames
+    from credo.reduce.missets import fit_missets, recorded_shares
+    from credo.reduce.partials import frame_table
+
+    predicted, partials = _partials(experiment, frames, bad, background, spots, settings)
+    share = recorded_shares(experiment, predicted, partials.row, partials.frame)
+    dark = lit_frames(experiment, predicted, partials, share).dark[0]
+    if dark.mean() > _GONE:
+        again = _index_lit(experiment, spots, dark, settings, stages, say)
+        if again is not None:
+            experiment, spots = again
+            predicted, partials = _partials(experiment, frames, bad, background, spots, settings)
+    fitted, stages["missets"] = fit_missets(experiment, predicted, partials)
+    return fitted, spots, frame_table(predicted, partials)
+
+
+def _partials(experiment, frames, bad, background, spots, settings):
+    """The predicted reflections, and what every frame recorded of them."""
     from credo.reduce.integrate import predict_all, resolution_limit
-    from credo.reduce.missets import fit_missets
-    from credo.reduce.partials import frame_table, measure_partials, visits
+    from credo.reduce.partials import measure_partials, visits
     from credo.reduce.profiles import learn_profile
 
     d_min = settings.d_min or 1.2 * resolution_limit(experiment, spots)
     predicted = predict_all(experiment, d_min)
     profile = learn_profile(experiment, frames, bad, spots, background)
     where = visits(experiment, predicted, reach=4.0, extra_deg=0.3)
-    partials = measure_partials(experiment, frames, bad, predicted, background, profile, where)
-    fitted, stages["missets"] = fit_missets(experiment, predicted, partials)
-    return fitted, frame_table(predicted, partials)
+    return predicted, measure_partials(experiment, frames, bad, predicted, background, profile, where)
+
+
+def _index_lit(experiment, spots, dark, settings: ProcessSettings, stages: dict[str, Report], say: Progress):
+    """Lattice and geometry from the frames on which the crystal was in the beam, without what came in afterwards;
+    ``None`` where they are too few."""
+    at = np.clip(spots["frame"].astype(int), 0, len(dark) - 1)
+    lit = spots.select(~dark[at]).with_columns(lattice=np.full(int(np.sum(~dark[at])), -1))
+    kept = dict(stages)
+    try:
+        return _index(experiment.replace(crystals=()), lit, settings, stages, say)
+    except CannotDo:
+        stages.update(kept)
+        return None
 
 
 def laue_and_scale(experiment, reflections, settings: ProcessSettings, stages):
