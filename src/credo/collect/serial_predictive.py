@@ -19,6 +19,7 @@ from credo.collect.serial_survey import Candidate, Survey, nearest
 from credo.collect.serial_tracker import NotInBeam, PredictiveTracker, Stay
 from credo.collect.steps import Ask, Done, Look, Move, Note, Once, Pause, Pose, Read, Steps
 from credo.collect.watch import BEAM_LOST, Watch
+from credo.instrument.errors import InstrumentError, Refused
 from credo.model.errors import CannotDo
 
 if TYPE_CHECKING:
@@ -95,8 +96,9 @@ class Predictive:
         try:
             return (yield from self.survey.look(float(x), float(y)))
         except CannotDo as error:
+            if _ends_the_run(error):
+                raise
             yield Note("field", {"place_um": [float(x), float(y)], "crystals": 0, "reason": error.reason})
-            yield Read()  # an instrument that is in alarm says so here
             return []
 
     def _learn_place(self, one: Candidate) -> None:
@@ -157,10 +159,9 @@ class Predictive:
         try:
             reason = yield from self._crystal(one)
         except CannotDo as error:
-            if BEAM_LOST in error.reason:
+            if _ends_the_run(error):
                 raise
             reason = error.reason
-            yield Read()  # an instrument that is in alarm says so here
         if reason:
             yield Note("rejected", {"place_um": list(one.place), "reason": reason})
         yield Done(name, {"data sets": self.taken})
@@ -207,6 +208,11 @@ class Predictive:
         answer = yield Ask(CrystalNow(stay.name, result.frames, result.angle, sweep.stop, ended=result.reason))
         self._over = answer.verdict == "stop"
         self._between = answer.range_deg
+
+
+def _ends_the_run(error: CannotDo) -> bool:
+    """Whether the instrument failed; what it only refuses, or a crystal does not allow, ends no more than the crystal."""
+    return (isinstance(error, InstrumentError) and type(error) is not Refused) or BEAM_LOST in error.reason
 
 
 def _lighting(bench: Bench, radius_um: float) -> Bench:

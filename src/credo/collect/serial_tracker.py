@@ -19,6 +19,7 @@ from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import Steering, go
 from credo.collect.steps import Ask, Move, Note, Pose, Set, Shot, Steps
 from credo.collect.tracking import Disc, Expected, find_shadow, fit_disc
+from credo.instrument.errors import InstrumentError
 from credo.model.errors import CannotDo
 
 __all__ = ["LEFT", "NO_REFLECTIONS", "NotInBeam", "PredictiveTracker", "Stay", "lit_share"]
@@ -130,7 +131,9 @@ class PredictiveTracker:
                     return LEFT
                 mean, _ = self.model.predict(self._where(ahead + step, now.time))
                 yield from self._steering.aim(mean)
-        except CannotDo as error:
+        except InstrumentError:
+            raise
+        except CannotDo as error:  # a deflector at the end of its range
             return error.reason
         return ""
 
