@@ -211,7 +211,7 @@ class Predictive:
 
 
 def _ends_the_run(error: CannotDo) -> bool:
-    """Whether the instrument failed; what it only refuses, or a crystal does not allow, ends no more than the crystal."""
+    """Whether the instrument failed; what it refuses, or what a crystal does not allow, ends only that crystal."""
     return (isinstance(error, InstrumentError) and type(error) is not Refused) or BEAM_LOST in error.reason
 
 
