@@ -158,9 +158,9 @@ class Remote:
             if not block or len(data) > _ANSWER:
                 raise ValueError("the answer ends early, or not at all")
             data += block
+        if not data.startswith(b"{"):
+            raise ValueError(data[:200].decode("utf-8", "replace").strip())
         told = json.loads(data)
-        if not isinstance(told, dict):
-            raise ValueError(str(told)[:200])
         return Decision.from_dict(told)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -102,12 +103,24 @@ def phase_of(state: LiveState, phases: Sequence[PhaseNow]) -> tuple[PhaseNow | N
     """The phase that a live crystal's cell is of, its probability, and P (3, 3): (a, b, c) P on the phase's axes."""
     if state.crystal is None or not phases:
         return None, 0.0, np.eye(3)
-    known = [KnownPhase(p.name, p.cell.replace(covariance=None), p.centring) for p in phases]
-    found = identify([state.crystal.cell], [state.crystal.centring], known)
+    cell, known = state.crystal.cell, tuple((p.name, p.cell.parameters, p.centring) for p in phases)
+    esd = () if cell.covariance is None else tuple(map(float, np.ravel(cell.covariance)))
+    best, probability, change = _identified(tuple(cell.parameters), esd, state.crystal.centring, known)
+    return (None if best == len(phases) else phases[best]), probability, change
+
+
+@lru_cache(maxsize=1000)
+def _identified(
+    cell: tuple[float, ...], covariance: tuple[float, ...], centring: str, phases: tuple[Any, ...]
+) -> tuple[int, float, np.ndarray]:
+    """The likeliest phase's place, its probability, and the change of axes; of the same values found only once."""
+    known = [KnownPhase(name, Cell(*p), c) for name, p, c in phases]
+    found = identify(
+        [Cell(*cell, covariance=np.reshape(covariance, (6, 6)) if covariance else None)], [centring], known
+    )
     best = int(np.argmax(found.probability[0]))
-    if best == len(phases):
-        return None, float(found.probability[0][best]), np.eye(3)
-    return phases[best], float(found.probability[0][best]), found.reindex[0]
+    change = np.eye(3) if best == len(phases) else found.reindex[0]
+    return best, float(found.probability[0][best]), change
 
 
 def next_plan(
@@ -160,13 +173,13 @@ def _further(
     edges = _steps(here, limits[1] if scan.width_deg[-1] > 0 else limits[0])
     gains, widths = profile(prospect, times, edges), np.abs(np.diff(edges))
     fresh = [float(np.mean((times == 0) & seen)) for seen in _by_step(prospect, edges, len(times))]
+    leave = "abandon" if abs(here - start) < _BEGUN else "enough"
     if not len(gains) or sum(fresh) < 0.002:
-        return Advice("enough", f"nothing new is seen by turning on ({covered:.0%} are covered)", phase=name)
+        return Advice(leave, f"nothing new is seen by turning on ({covered:.0%} are covered)", phase=name)
     steps, _ = best_end(gains, widths, max(pace, _WORTH * float((gains / widths).max())))
     gain = float(np.mean((times == 0) & np.any(_by_step(prospect, edges[: steps + 1], len(times)), axis=0)))
     if not steps:
-        verdict = "abandon" if abs(here - start) < _BEGUN else "enough"
-        return Advice(verdict, f"other crystals are worth more than {sum(fresh):.0%} new ones of this", phase=name)
+        return Advice(leave, f"other crystals are worth more than {sum(fresh):.0%} new ones of this", phase=name)
     to = float(edges[steps])
     return Advice("continue", f"{gain:.0%} more of the unique reflections by {to:.0f}°", here, to, gain, name)
 
