@@ -38,8 +38,8 @@ _LEAD = 1.0
 _HEIGHT_UM, _PLACE_UM, _NEAR_UM, _NEAR_SD = 0.4, 0.08, 0.5, 2.5
 #: Standard deviation of the height from which it is measured by the image [µm].
 _ROUGH_UM = 3.0
-#: How much wider than a crystal the beam is at least, in radius [µm].
-_MARGIN_UM = 0.7
+#: Radius of the beam at least, per radius of the crystal (many are longer than wide), and besides [µm].
+_WIDER, _MARGIN_UM = 1.5, 0.6
 
 
 class Predictive:
@@ -216,7 +216,7 @@ def _ends_the_run(error: CannotDo) -> bool:
 
 
 def _lighting(bench: Bench, radius_um: float) -> Bench:
-    """The bench with a beam that is wider than a crystal of this radius by a margin."""
-    beam = max(bench.optics.beam_um, radius_um + _MARGIN_UM)
+    """The bench with a beam that holds a crystal of this radius with a margin."""
+    beam = max(bench.optics.beam_um, _WIDER * radius_um + _MARGIN_UM)
     optics = bench.optics.model_copy(update={"beam_um": beam})
     return replace(bench, optics=optics, narrow=bench.brightness(beam))
