@@ -34,8 +34,8 @@ _SHARE, _FREE = 0.026, 2
 _VIEW_UM, _GAIN = 0.04, 0.15
 #: Part of the lead of a rotation that is turned before the first view; distance from which a second one is taken [µm].
 _TAKEN_UP, _CLOSE_UM = 0.7, 0.3
-#: Beams in which a crystal is looked for that the narrow one does not show [µm].
-_WIDER_UM = (2.0, 3.0)
+#: Beams in which a crystal is looked for that the narrow one does not show, in radii of that.
+_WIDER = (1.8, 2.7)
 #: Standard deviation of a place, in beam radii, above which nothing is said of the share in the beam.
 _UNKNOWN = 0.6
 
@@ -145,7 +145,7 @@ class PredictiveTracker:
     def _view(self) -> Steps[float | None]:
         """Look, and learn from what is seen; a crystal that is not seen is looked for with wider beams. Returns how far
         it was from the middle of the beam [µm], None if it was not found."""
-        for radius in (0.0, *_WIDER_UM):
+        for radius in (0.0, *(w * self.bench.optics.beam_um for w in _WIDER)):
             if radius:
                 yield Set({"brightness": self.bench.brightness(radius)})
             view = yield from self._steering.look()
