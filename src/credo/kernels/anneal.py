@@ -112,30 +112,38 @@ def _propose(
 @njit(cache=True, fastmath=True)
 def _taken(p: int, site: np.ndarray, n: int) -> bool:
     """Whether a site is on point p already."""
-    for j in range(n):
-        if site[j] == p:
-            return True
-    return False
+    return bool(np.any(site[:n] == p))
 
 
 @njit(cache=True, fastmath=True)
 def anneal(
     d: np.ndarray, columns: np.ndarray, m: np.ndarray, table: np.ndarray, weight: np.ndarray, around: np.ndarray,
     allowed: np.ndarray, most: int, atoms: tuple[float, float], penalty: tuple[float, float],
-    heat: tuple[float, float], moves: int, rng: np.random.Generator,
+    heat: tuple[float, float], moves: int, start: np.ndarray, rng: np.random.Generator,
 ) -> tuple[float, float, np.ndarray]:  # fmt: skip
     """(merit, correlation, sites (n,)) of the best net met while cooling from ``heat[0]`` to ``heat[1]``.
 
     The merit is CC(|F|) − Σ penalties/atoms[1]. d (p, c) float32: what a site on a point adds to the coefficients;
     columns (n, 2) of them; m (n,): moduli less their mean, Σm² = 1; table: see :func:`contact_table`; weight (p,):
-    atoms in the cell; around (p, 26); allowed (a,): points that do not clash with themselves; ``most`` sites; atoms:
-    in the cell, fewest and most; penalty: of a wrong connection and of a clash.
+    atoms in the cell; around (p, 26); allowed (a,): points that do not clash with themselves; ``most`` sites,
+    ``start`` (s,) of them there at first; atoms: in the cell, fewest and most; penalty: of a wrong connection and of a
+    clash.
     """
     site, degree, gain = np.full(most, -1), np.zeros(most, np.int64), np.zeros(most, np.int64)
     f, g = np.zeros(d.shape[1], np.float32), np.zeros(d.shape[1], np.float32)
     free = d.shape[1] != len(m)
     fewest, top = atoms
     n, total, cc, geometry = 0, 0.0, 0.0, 0.0
+    for p in start:
+        mine, cost, clash = _connect(n, p, site, n, degree, table, weight, gain)
+        geometry += (penalty[0] * cost + penalty[1] * clash) / top
+        for j in range(n):
+            degree[j] += gain[j]
+        site[n], degree[n] = p, mine
+        n, total = n + 1, total + weight[p]
+        for c in range(len(f)):
+            f[c] += d[p, c]
+    cc = _correlation(f, columns, m, free) if n else 0.0
     best, best_cc, best_site = -1e9, 0.0, site[:0].copy()
     t, ratio = heat[0], (heat[1] / heat[0]) ** (1 / moves)
     for _ in range(moves):

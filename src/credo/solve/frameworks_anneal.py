@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import gemmi
 import numpy as np
@@ -29,6 +30,8 @@ DENSITY = (12.0, 20.6)
 FINEST, STEP = 1.8, 0.5
 #: Costs of a wrong number of neighbours and of a clash; temperatures from hot to cold, all in units of correlation.
 PENALTY, HEAT = (0.15, 0.5), (0.03, 0.003)
+#: Every other trial begins with one of the best few nets so far, less this share of its sites, this warm.
+_ELITE, _LOST, _WARM = 4, 0.3, 0.012
 #: Independent points of the grid up to which all pairs of them are tried.
 _ENUMERATED = 1500
 #: Unique reflections without which nothing can be said (sodalite has 13 to 1.8 Å).
@@ -67,15 +70,20 @@ class NetSearch:
     def trials(self, moves: int, seed: int) -> Iterator[NetSites]:
         """Every net of one or two sites, the best first, then trials without end, each from an empty cell."""
         yield from self._small_nets()
-        number, w = 0, self.waves
-        while True:
+        w, elite = self.waves, []
+        for number in count():
+            rng = np.random.default_rng([seed, number])
             most = min(200, 2 + int(3 * self.atoms[1] / len(w.rot)) + 8)
+            start, heat = np.empty(0, dtype=np.int64), HEAT
+            if len(elite) >= _ELITE and number % 2:
+                start = elite[int(rng.integers(_ELITE))][2]
+                start, heat = start[rng.random(len(start)) > _LOST], (_WARM, HEAT[1])
             merit, cc, site = anneal(
                 self.added, self.columns, self.moduli, self.table, w.weight.astype(float), w.around, self.allowed,
-                most, self.atoms, PENALTY, HEAT, moves, np.random.default_rng([seed, number]),
+                most, self.atoms, PENALTY, heat, moves, start, rng,
             )  # fmt: skip
             yield NetSites(w.points[site], float(merit), float(cc))
-            number += 1
+            elite = sorted([*elite, (-float(merit), number, site)])[:_ELITE]
 
     def _small_nets(self, most: int = 20) -> Iterator[NetSites]:
         """Annealing may miss a net of two special positions (SOD in P -4 3 n), of which there are few enough to try."""

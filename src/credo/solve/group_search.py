@@ -18,6 +18,9 @@ __all__ = ["GroupTrials"]
 #: Trials in groups for each trial in P1, by the number of rotations of the Laue class: with few, trials in P1 find
 #: more; with many, what P1 leaves in a false minimum is found (garnets, RHO).
 _SHARES = ((12, 3.0), (8, 0.75))
+#: The share in the other classes where so few reflections of P1 were measured that symmetry is half of what is known
+#: (dolomite in R -3, 45 unique reflections: never met in P1).
+_FEW, _SMALL = 1.0, 400
 #: Iterations of flipping and of low-density elimination.
 _FLIPPING, _ELIMINATION = 250, 10
 #: Grid points per d_min: a garnet's cations settle a quarter of the cell off more often on coarser or finer grids (of
@@ -31,7 +34,8 @@ class GroupTrials:
     def __init__(self, data: PhasingData, laue_group: str, centring: str, n_atoms: float) -> None:
         self._data, self._n_atoms = data, n_atoms
         self._laue_group, self._centring = laue_group, centring
-        self._share = next((share for order, share in _SHARES if len(data.rotations) >= order), 0.0)
+        few = _FEW if len(data.hkl) < _SMALL else 0.0
+        self._share = next((share for order, share in _SHARES if len(data.rotations) >= order), few)
         self._by_absences: list[GroupFit] | None = None
         self._phasing: dict[tuple[str, int], GroupPhasing] = {}
         self._best: dict[str, float] = {}
