@@ -14,8 +14,8 @@ __all__ = ["aligned", "beam_centre", "foreshortened", "shift_between", "translat
 
 #: Blur that is taken off an image before it is compared, and that its noise is seen through [px].
 _COARSE, _FINE = 16.0, 1.2
-#: Rms width of the window in which the direct beam is centred [px], and how often.
-_WINDOW, _ROUNDS = 2.5, 12
+#: Rms width of the window in which the direct beam is centred [px], how often at most, and until it stands still [px].
+_WINDOW, _ROUNDS, _STILL = 2.5, 12, 1e-4
 
 
 def shift_between(
@@ -87,16 +87,20 @@ def beam_centre(frame: np.ndarray, valid: np.ndarray | None = None) -> np.ndarra
     h = 14
     y0, x0 = max(int(i) - h, 0), max(int(j) - h, 0)
     patch = data[y0 : int(i) + h + 1, x0 : int(j) + h + 1]
-    weight = np.ones(patch.shape) if valid is None else valid[y0 : int(i) + h + 1, x0 : int(j) + h + 1].astype(float)
-    py, px = np.indices(patch.shape) + 0.5
-    py, px = py + y0, px + x0
     patch = np.maximum(patch - np.median(patch), 0)
+    if valid is not None:
+        patch = patch * valid[y0 : int(i) + h + 1, x0 : int(j) + h + 1]
+    py, px = (low + 0.5 + np.arange(n) for low, n in zip((y0, x0), patch.shape))
     for _ in range(_ROUNDS):
-        w = weight * patch * np.exp(-0.5 * ((px - x) ** 2 + (py - y) ** 2) / _WINDOW**2)
-        total = max(float(w.sum()), 1e-12)
+        # the window is a product of one along x and one along y: so are its sums
+        wy, wx = (np.exp(-0.5 * ((p - at) / _WINDOW) ** 2) for p, at in ((py, y), (px, x)))
+        columns, rows = wy @ patch, patch @ wx
+        total = max(float(columns @ wx), 1e-12)
         # seen through a window of its own width, a centre moves by half
-        x += 2 * (float((w * px).sum()) / total - x)
-        y += 2 * (float((w * py).sum()) / total - y)
+        dx, dy = float(columns @ (wx * px)) / total - x, float(rows @ (wy * py)) / total - y
+        x, y = x + 2 * dx, y + 2 * dy
+        if abs(dx) + abs(dy) < _STILL:
+            break
     return np.array([x, y])
 
 

@@ -52,12 +52,15 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 def plain_write(path: Path, *parts: bytes | memoryview) -> None:
     """A new file of these parts, quickly: for the files of a folder that is atomic itself."""
+    views = [memoryview(part).cast("B") for part in parts]
     try:
-        with path.open("xb", buffering=0) as stream:
-            for part in parts:
-                view = memoryview(part).cast("B")
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            for view in views:
                 while len(view):
-                    view = view[stream.write(view) :]
+                    view = view[os.write(handle, view) :]
+        finally:
+            os.close(handle)
     except OSError as error:
         raise CannotDo(
             f"{path}: could not be written ({error.strerror or error})", "free space, or choose another --out"

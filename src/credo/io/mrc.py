@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ _MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 #: Word 39 of files by IMOD: bytes are then unsigned unless the first flag of word 40 is set.
 _IMOD_STAMP = 1146047817
 #: Pixels that are summed at a time.
-_PIECE = 32768
+_PIECE = 131072
 
 
 def sniff(path: Path) -> bool:
@@ -151,14 +152,22 @@ def _moments(image: np.ndarray) -> tuple[float, float]:
     """Mean, and mean square deviation from it, by pieces that stay in the processor's cache."""
     flat, n = image.ravel(), max(image.size, 1)
     pivot = np.float32(flat[:: max(n // 256, 1)].mean()) if image.size else np.float32(0)
-    piece, total, square = np.empty(min(_PIECE, n), dtype=np.float32), 0.0, 0.0
+    piece, ones, total, square = np.empty(min(_PIECE, n), dtype=np.float32), _ones(min(_PIECE, n)), 0.0, 0.0
     for i in range(0, image.size, _PIECE):
         part = flat[i : i + _PIECE]
-        values = np.subtract(part, pivot, out=piece[: len(part)], casting="unsafe", dtype=np.float32)
-        total += float(values.sum())
+        values = piece[: len(part)]
+        np.copyto(values, part, casting="unsafe")
+        values -= pivot
+        total += float(values @ ones[: len(part)])
         square += float(values @ values)
     off = total / n
     return float(pivot) + off, max(square / n - off**2, 0.0)
+
+
+@lru_cache(maxsize=2)
+def _ones(n: int) -> np.ndarray:
+    """A sum is a product with ones, at half the cost of ``sum``."""
+    return np.ones(n, dtype=np.float32)
 
 
 def _storable(data: np.ndarray) -> np.ndarray:
