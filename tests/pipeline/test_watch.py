@@ -4,9 +4,11 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
+from credo.collect.advice import CrystalNow
 from credo.model import UnreadableInput
 from credo.physics.rotation_series import SeriesSettings
 from credo.pipeline.simulate import simulate_frames
@@ -39,11 +41,18 @@ def test_from_the_first_frame_to_the_merged_phase(frames, tmp_path):
 
     threading.Thread(target=feed, daemon=True).start()
     settings = WatchSettings(quiet=1.0, solve=False, workers=0, known=("garnet=11.86,11.86,11.86,90,90,90,I",))
-    report = watch(root, out, settings, lambda _, changed: states.extend(changed), stop=stop)
+    watchers = []
+
+    def told(watcher, changed):
+        watchers.append(watcher)
+        states.extend(changed)
+
+    report = watch(root, out, settings, told, stop=stop)
     last = [s for s in states if s.state.frames == 50][-1]
     assert last.state.crystal.cell.parameters[:3] == pytest.approx([11.86] * 3, rel=5e-3)
     assert last.phase == "garnet" and last.probability > 0.8
     assert last.advice.verdict in ("continue", "enough")
+    assert str((root / "x1").resolve()) in watchers[-1].merged
     assert report["phases"][0]["datasets"] == ["x1"] and report["phases"][0]["known"] == "garnet"
     live = json.loads((out / "live.json").read_text())
     assert live["datasets"][0]["dataset"] == "x1" and live["phases"][0]["name"] == "A"
@@ -64,6 +73,12 @@ def test_named_from_outside(frames, tmp_path):
             break
     assert seen[-1].state.indexed and watcher.next_plan("g").verdict in ("continue", "enough")
     assert json.dumps(watcher.to_dict()["datasets"][0]["advice"])
+    now = CrystalNow("0001", 50, 30.0, 45.0, folder=str(frames))
+    said = watcher.decide(now, wait_s=5.0)
+    assert said.verdict in ("continue", "enough") and (said.range_deg is None or said.range_deg[1] <= 45.0)
+    after = watcher.decide(replace(now, ended="target angle"))
+    assert after.goes_on and after.range_deg == (60.0, -60.0) and "no phase" in after.reason
+    assert watcher.decide(replace(now, folder=str(tmp_path / "other"))).reason == "nothing is known of it yet"
 
 
 def test_no_folder(tmp_path):
