@@ -28,21 +28,29 @@ def _cif(name):
 
 
 def test_the_sample_itself_is_right(tmp_path):
-    errors = errors_of([_phase(tmp_path, "paracetamol", _cif("paracetamol"))], ["paracetamol"], tmp_path)
+    errors = errors_of([_phase(tmp_path, "paracetamol", _cif("paracetamol"))], scene("organic"), tmp_path)
     assert wrong(errors) == []
     assert errors["paracetamol"]["atoms_right"] == 1 and errors["paracetamol"]["r1"] == 0.1
 
 
 def test_another_cell_another_structure_and_a_missing_phase_are_wrong(tmp_path):
     stretched = errors_of(
-        [_phase(tmp_path / "a", "paracetamol", _cif("paracetamol"), 1.02)], ["paracetamol"], tmp_path / "a"
+        [_phase(tmp_path / "a", "paracetamol", _cif("paracetamol"), 1.02)], scene("organic"), tmp_path / "a"
     )
     assert "cell is off by 2.00 %" in wrong(stretched)[0]
     lines = [row for row in _cif("paracetamol").splitlines() if not row.startswith(("C1 ", "C2 ", "C3 "))]
     assert len(lines) < len(_cif("paracetamol").splitlines())
-    fewer = errors_of([_phase(tmp_path / "b", "paracetamol", "\n".join(lines))], ["paracetamol"], tmp_path / "b")
+    fewer = errors_of([_phase(tmp_path / "b", "paracetamol", "\n".join(lines))], scene("organic"), tmp_path / "b")
     assert "of its atoms are in place" in wrong(fewer)[0]
-    assert wrong(errors_of([], ["paracetamol"], tmp_path)) == ["paracetamol: not found"]
+    assert wrong(errors_of([], scene("organic"), tmp_path)) == ["paracetamol: not found"]
+
+
+def test_a_guest_must_be_found_besides_its_framework(tmp_path):
+    whole = errors_of([_phase(tmp_path / "a", "HKUST-1", _cif("HKUST-1"))], scene("mof-guest"), tmp_path / "a")
+    assert wrong(whole) == [] and whole["HKUST-1"]["guest_right"] == pytest.approx(1)
+    rows = [row for row in _cif("HKUST-1").splitlines() if not row.startswith("O2 ")]
+    empty = errors_of([_phase(tmp_path / "b", "HKUST-1", "\n".join(rows))], scene("mof-guest"), tmp_path / "b")
+    assert empty["HKUST-1"]["guest_right"] == pytest.approx(0) and "of the guest" in wrong(empty)[0]
 
 
 def test_every_scene_names_samples_that_are_there():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from credo.collect.atlas import Atlas
 from credo.collect.serial_red import SerialRED
+from credo.collect.session import GRID
 from credo.instrument.calibration_file import read_calibration
 from credo.instrument.config import Configuration, validated
 from credo.model import CannotDo, CredoError
@@ -23,6 +26,8 @@ from credo.pipeline.output import Output, fingerprint, run_command
 __all__ = ["demo_loop", "demo_plan"]
 
 Progress = Callable[[str], None]
+#: Radius of the map of the grid [µm].
+_MAPPED_UM = 60.0
 
 
 def demo_loop(
@@ -47,11 +52,15 @@ def demo_loop(
         session, result = output.folder / "session", output.folder / "result"
         frames, settings = session / "crystals", batch_settings(shown)
         instrument = _calibrated(_instrument(shown, seed), output.folder / "calibration", say)
+        grid = _mapped(instrument, output.folder / "atlas", say)
         with _processed_meanwhile(frames, result, settings):
-            collected = collect(plan, session, resume_it=session.exists(), config=instrument, progress=say)
-        say("sorting, merging and solving")
+            collected = collect(
+                plan, session, resume_it=session.exists(), config=instrument,
+                progress=lambda what: say(f"collecting and processing: {what}"),
+            )  # fmt: skip
+        shutil.copytree(grid, session / grid.name, dirs_exist_ok=True)
         found = batch(frames, result, settings, progress=lambda tick: say(_sentence(tick)))
-        errors = errors_of(found["phases"], shown.phases, result)
+        errors = errors_of(found["phases"], shown, result)
         report = _report(sample, shown, collected, found, errors)
         if faults := wrong(errors):
             raise CannotDo(f"not what is on the grid: {'; '.join(faults)}", f"look at {result / 'report.html'}", report)
@@ -63,8 +72,17 @@ def demo_loop(
 def demo_plan(shown: Scene, crystals: int | None = None) -> SerialRED:
     """The plan of a scene: fast rotations, as the demonstration's time is short."""
     return SerialRED(
-        max_crystals=crystals or shown.crystals, speed_deg_s=0.9, exposure_s=0.5, radius_um=200.0, gap_um=2.0
+        max_crystals=crystals or shown.crystals, speed_deg_s=1.8, exposure_s=0.5, radius_um=200.0, gap_um=2.0
     )
+
+
+def _mapped(instrument: Configuration, folder: Path, say: Progress) -> Path:
+    """An atlas of the middle of the grid, for the report; where it is."""
+    collect(
+        Atlas(radius_um=_MAPPED_UM), folder, resume_it=folder.exists(), config=instrument,
+        progress=lambda what: say(f"mapping the grid: {what}"),
+    )  # fmt: skip
+    return folder / GRID
 
 
 def batch_settings(shown: Scene) -> BatchSettings:
@@ -83,7 +101,10 @@ def _calibrated(instrument: Configuration, folder: Path, say: Progress) -> Confi
     part = instrument.microscope
     gold = part.model_copy(update={"options": {"seed": part.options["seed"], "sample": {"gold": True}}})
     say("calibrating: the rings of gold")
-    calibrate_instrument("pixel-size", folder, config=instrument.model_copy(update={"microscope": gold}), progress=say)
+    calibrate_instrument(
+        "pixel-size", folder, config=instrument.model_copy(update={"microscope": gold}),
+        progress=lambda what: say(f"calibrating: {what}"),
+    )  # fmt: skip
     return instrument.model_copy(update={"calibration": read_calibration(folder / "calibration.toml")})
 
 

@@ -17,7 +17,7 @@ _DENSITY = 0.005
 class Scene:
     """``phases``: samples that come with credo; ``composition``: all that credo is told; ``crystals``: how many to
     collect unless another number is asked for; ``grid``: settings of the simulated specimen; ``d_min`` [Å]: to which
-    the structures are solved; ``guest``: an element that must be found besides the framework."""
+    the structures are solved; ``guest``: labels of the atoms that are not told, and must be found in the framework."""
 
     what: str
     phases: tuple[str, ...]
@@ -26,6 +26,7 @@ class Scene:
     d_min: float = 0.9
     fractions: tuple[float, ...] = ()
     grid: dict[str, Any] = field(default_factory=dict)
+    guest: tuple[str, ...] = ()
 
     def sample_settings(self) -> dict[str, Any]:
         """For ``instrument.sim``."""
@@ -33,17 +34,19 @@ class Scene:
 
 
 SCENES = {
-    "zsm5": Scene("the zeolite ZSM-5", ("ZSM-5",), "Si O2", 14),
+    "zsm5": Scene("the zeolite ZSM-5", ("ZSM-5",), "Si O2", 5),
     "zsm5-mordenite": Scene(
-        "a mixture of the zeolites ZSM-5 and mordenite", ("ZSM-5", "mordenite"), "Si O2", 28, fractions=(0.7, 0.3)
+        "a mixture of the zeolites ZSM-5 and mordenite", ("ZSM-5", "mordenite"), "Si O2", 12, fractions=(0.7, 0.3)
     ),
     "embedded-zeolites": Scene(
         "ZSM-25 and PAU, two zeolites of one family (for PST-20 and ZSM-25)", ("ZSM-25", "PAU"), "Si O2", 24, d_min=1.5,
         fractions=(0.6, 0.4),
     ),
-    "mof-guest": Scene("the framework HKUST-1 with water in its pores", ("HKUST-1",), "Cu3 C18 H12 O15", 12),
-    "organic": Scene("paracetamol", ("paracetamol",), "C8 H9 N O2", 14),
-    "garnet": Scene("the garnet andradite", ("andradite",), "Ca3 Fe2 Si3 O12", 6, d_min=0.8),
+    "mof-guest": Scene(
+        "the framework HKUST-1, told without its water", ("HKUST-1",), "Cu3 C18 H6 O12", 5, guest=("O2",)
+    ),
+    "organic": Scene("paracetamol", ("paracetamol",), "C8 H9 N O2", 6),
+    "garnet": Scene("the garnet andradite", ("andradite",), "Ca3 Fe2 Si3 O12", 3, d_min=0.8),
 }  # fmt: skip
 
 

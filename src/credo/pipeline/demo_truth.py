@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from credo.io.samples import sample
 from credo.io.structure import read_structure
 from credo.merge.strain import reduce_lattice, relation
 from credo.model import Cell, CredoError, Structure
-from credo.solve.compare import compare, same_space_group
+from credo.pipeline.demo_scenes import Scene
+from credo.solve.compare import atoms_in_cell, compare, same_space_group
 
 __all__ = ["errors_of", "wrong"]
 
@@ -22,9 +24,9 @@ __all__ = ["errors_of", "wrong"]
 _SAME_LATTICE, _CELL_PERCENT, _DEVIATION, _RIGHT = 0.06, 1.0, 0.1, 0.95
 
 
-def errors_of(phases: Sequence[dict[str, Any]], names: Sequence[str], project: Path) -> dict[str, Any]:
+def errors_of(phases: Sequence[dict[str, Any]], shown: Scene, project: Path) -> dict[str, Any]:
     """For every true phase the found one that is most like it, and how far it is from the truth."""
-    return {name: _nearest(sample(name), phases, project) for name in names}
+    return {name: _nearest(sample(name), shown.guest, phases, project) for name in shown.phases}
 
 
 def wrong(errors: dict[str, Any]) -> list[str]:
@@ -41,6 +43,8 @@ def _fault(e: dict[str, Any]) -> str:
         return f"not solved ({e.get('reason') or 'no reason given'})"
     if not e["space_group_right"]:
         return f"the space group is not {e['space_group']}"
+    if e.get("guest_right", 1.0) < _RIGHT:
+        return f"only {e['guest_right']:.0%} of the guest was found"
     if e["atoms_right"] < _RIGHT:
         return f"only {e['atoms_right']:.0%} of its atoms are in place"
     if e["mean_deviation"] > _DEVIATION:
@@ -48,14 +52,14 @@ def _fault(e: dict[str, Any]) -> str:
     return ""
 
 
-def _nearest(true: Structure, phases: Sequence[dict[str, Any]], project: Path) -> dict[str, Any]:
-    told = [t for p in phases if p.get("ok") and (t := _against(true, p, project)) is not None]
+def _nearest(true: Structure, guest: Sequence[str], phases, project: Path) -> dict[str, Any]:
+    told = [t for p in phases if p.get("ok") and (t := _against(true, guest, p, project)) is not None]
     if not told:
         return {"found": False}
     return max(told, key=lambda t: (t.get("atoms_right") or 0.0, t["members"], -t["cell_percent"]))
 
 
-def _against(true: Structure, phase: dict[str, Any], project: Path) -> dict[str, Any] | None:
+def _against(true: Structure, guest: Sequence[str], phase: dict[str, Any], project: Path) -> dict[str, Any] | None:
     """How far one phase is from the true structure; None where the lattice is another."""
     own = reduce_lattice(true.cell, _centring(true.space_group))
     found = reduce_lattice(Cell(*phase["cell"]), phase["centring"])
@@ -79,11 +83,20 @@ def _against(true: Structure, phase: dict[str, Any], project: Path) -> dict[str,
         c = compare(model, true)
     except CredoError as error:
         return e | {"solved": False, "reason": str(error)}
+    if guest:
+        e |= {"guest_right": _guest_right(model, true, guest, c.right)}
     return e | {
         "space_group_right": c.same_group, "atoms_right": c.right, "extra": c.extra,
         "mean_deviation": c.mean_deviation, "max_deviation": c.max_deviation,
         "r1": (told.get("refined") or {}).get("r1_obs"),
     }  # fmt: skip
+
+
+def _guest_right(model: Structure, true: Structure, guest: Sequence[str], right: float) -> float:
+    """Share of the guest's atoms that are in place: what the share of all has beyond that of the framework alone."""
+    framework = replace(true, atoms=tuple(a for a in true.atoms if a.label not in guest))
+    whole, part = atoms_in_cell(true), atoms_in_cell(framework)
+    return (whole * right - part * compare(model, framework).right) / (whole - part)
 
 
 def _centring(group: str) -> str:

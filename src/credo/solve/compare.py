@@ -14,7 +14,7 @@ from credo.model import CannotDo, Structure
 from credo.physics.symmetry import group_operations, primitive_basis
 from credo.solve.phasing import fast_shape
 
-__all__ = ["Comparison", "compare", "element_class", "same_space_group"]
+__all__ = ["Comparison", "atoms_in_cell", "compare", "element_class", "same_space_group"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ def compare(found: Structure, reference: Structure, within: float = 0.3, strain:
     fits = [_superposed(a, b, target, m, within) for m in settings]
     _, m, shift = max(fits, key=lambda s: (round(s[0], 4), np.linalg.det(s[1])))
     return _described(found, reference, a, b, m, shift, within)
+
+
+def atoms_in_cell(structure: Structure) -> int:
+    """Atoms of the primitive cell, hydrogen left out."""
+    return len(_Contents.of(structure).xyz)
 
 
 def element_class(element: str) -> int:
