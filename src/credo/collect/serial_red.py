@@ -32,8 +32,10 @@ from credo.model.errors import CredoError
 
 __all__ = ["SerialRED"]
 
-#: Time of the setting up, of one search position and of one crystal besides its rotation [s].
-_SET_UP, _FIELD, _CRYSTAL = 60.0, 3.0, 10.0
+#: Time [s] of the setting up, of one search position, and of one crystal besides its rotation, ours and the thesis's.
+_SET_UP, _FIELD, _CRYSTAL = 70.0, 0.7, {"default": 2.0, "thesis": 14.0}
+#: Ours: search positions for a crystal that is taken; speed at which the stage is learned [deg/s].
+_FIELDS, _LEARN_DEG_S = 2.0, 8.0
 #: Stage move after which the thesis's baseline sets the height anew [µm]; share of the film's light below which a
 #: view is of a bar.
 _FAR, _BAR = 50.0, 0.25
@@ -75,8 +77,12 @@ class SerialRED(Plan):
         pixel = rig.nm_per_pixel(self.optics.search_mode, self.optics.magnification).value / 1e3
         fields = len(raster((0, 0), self.radius_um, 0.8 * min(rig.camera.shape) * pixel))
         beat = self.exposure_s + rig.dead_time
+        before = _SET_UP
+        if self.strategy == "default":
+            fields = min(fields, int(_FIELDS * self.max_crystals) + 1)
+            before += 10.0 + 2.5 * angle / _LEARN_DEG_S
         return Forecast(
-            duration_s=_SET_UP + fields * _FIELD + self.max_crystals * (turning + _CRYSTAL),
+            duration_s=before + fields * _FIELD + self.max_crystals * (turning + _CRYSTAL[self.strategy]),
             beam_on_s=turning,
             rotation_deg=angle,
             reciprocal_fraction=fraction(angle),
