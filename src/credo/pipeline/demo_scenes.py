@@ -34,18 +34,18 @@ class Scene:
 
 
 SCENES = {
-    "zsm5": Scene("the zeolite ZSM-5", ("ZSM-5",), "Si O2", 5),
+    "zsm5": Scene("the zeolite ZSM-5", ("ZSM-5",), "Si O2", 4),
     "zsm5-mordenite": Scene(
-        "a mixture of the zeolites ZSM-5 and mordenite", ("ZSM-5", "mordenite"), "Si O2", 12, fractions=(0.7, 0.3)
+        "a mixture of the zeolites ZSM-5 and mordenite", ("ZSM-5", "mordenite"), "Si O2", 10, fractions=(0.7, 0.3)
     ),
     "embedded-zeolites": Scene(
-        "ZSM-25 and PAU, two zeolites of one family (for PST-20 and ZSM-25)", ("ZSM-25", "PAU"), "Si O2", 24, d_min=1.5,
+        "ZSM-25 and PAU, two zeolites of one family (for PST-20 and ZSM-25)", ("ZSM-25", "PAU"), "Si O2", 12, d_min=1.5,
         fractions=(0.6, 0.4),
     ),
     "mof-guest": Scene(
-        "the framework HKUST-1, told without its water", ("HKUST-1",), "Cu3 C18 H6 O12", 5, guest=("O2",)
+        "the framework HKUST-1, told without its water", ("HKUST-1",), "Cu3 C18 H6 O12", 4, guest=("O2",)
     ),
-    "organic": Scene("paracetamol", ("paracetamol",), "C8 H9 N O2", 6),
+    "organic": Scene("paracetamol", ("paracetamol",), "C8 H9 N O2", 4),
     "garnet": Scene("the garnet andradite", ("andradite",), "Ca3 Fe2 Si3 O12", 3, d_min=0.8),
 }  # fmt: skip
 
