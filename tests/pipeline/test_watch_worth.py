@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from credo.model import Beam, Cell, Crystal, Detector, Experiment, Goniometer, Scan
 from credo.physics.ewald import predict
 from credo.pipeline.watch_worth import (
-    ERROR_SQUARED,
+    ERROR,
     Prospect,
     Unique,
     best_end,
@@ -34,7 +34,7 @@ def unique():
 
 
 def test_worth():
-    np.testing.assert_allclose(worth(np.array([0, 1, 2])), [0, 1 - ERROR_SQUARED, 1 - ERROR_SQUARED / 2])
+    np.testing.assert_allclose(worth(np.array([0, 1, 2])), [0, 1 - ERROR, 1 - ERROR / np.sqrt(2)])
 
 
 def test_equivalents_have_one_row(unique):

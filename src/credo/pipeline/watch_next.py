@@ -168,18 +168,19 @@ def _further(
     start, here = float(scan.start_deg[0]), float(scan.end_deg[-1])
     times = times + np.bincount(prospect.between(start, here), minlength=len(times))
     covered = float(np.mean(times > 0)) if len(times) else 1.0
-    if covered >= goal.completeness and phase is not None and phase.members > 1:
+    if covered >= goal.completeness and phase is not None and phase.members > 1 and not pace:
         return Advice("enough", f"phase {phase.name} is covered to {covered:.0%}", phase=name)
     edges = _steps(here, limits[1] if scan.width_deg[-1] > 0 else limits[0])
     gains, widths = profile(prospect, times, edges), np.abs(np.diff(edges))
     fresh = [float(np.mean((times == 0) & seen)) for seen in _by_step(prospect, edges, len(times))]
     leave = "abandon" if abs(here - start) < _BEGUN else "enough"
-    if not len(gains) or sum(fresh) < 0.002:
+    # what was seen before is still worth something where the pace of others is known, since it is measured anew
+    if not len(gains) or (sum(fresh) < 0.002 and not pace):
         return Advice(leave, f"nothing new is seen by turning on ({covered:.0%} are covered)", phase=name)
-    steps, _ = best_end(gains, widths, max(pace, _WORTH * float((gains / widths).max())))
+    steps, _ = best_end(gains, widths, pace or _WORTH * float((gains / widths).max()))
     gain = float(np.mean((times == 0) & np.any(_by_step(prospect, edges[: steps + 1], len(times)), axis=0)))
     if not steps:
-        return Advice(leave, f"other crystals are worth more than {sum(fresh):.0%} new ones of this", phase=name)
+        return Advice(leave, f"others are worth more: this one shows {sum(fresh):.0%} that is new", phase=name)
     to = float(edges[steps])
     return Advice("continue", f"{gain:.0%} more of the unique reflections by {to:.0f}°", here, to, gain, name)
 

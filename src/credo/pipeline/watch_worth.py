@@ -1,8 +1,8 @@
 """Which crystals are worth their beam time: what a rotation adds to its phase, and the pace that other crystals keep.
 
-The worth of a measurement is by how much it lowers the expected squared error of the phase's intensities: that of a
-reflection nobody measured is 1 (it may have any intensity of Wilson's), after n measurements of relative variance ε² it
-is ε²/n. A phase is worth 1 in all, whatever its cell.
+The worth of a measurement is by how much it lowers the expected error of the phase's intensities, as R1 counts it: that
+of a reflection nobody measured is 1, in terms of the mean intensity; after n measurements with a relative error of ε
+each it is ε/√n. A phase is worth 1 in all, whatever its cell.
 
 How long to stay with a crystal is then the forager's question (Charnov, Theor. Popul. Biol. 9 (1976) 129): as long as
 it gives more a degree than going on to others gives on the average. That pace r solves r·c = E[max over ends of
@@ -21,10 +21,10 @@ from credo.model import Cell, Crystal, Experiment, Scan
 from credo.physics.ewald import miller_indices, predict
 from credo.physics.symmetry import laue_rotations, unique_reflections
 
-__all__ = ["ERROR_SQUARED", "STEP_DEG", "Prospect", "Unique", "best_end", "best_window", "pace", "profile", "worth"]
+__all__ = ["ERROR", "STEP_DEG", "Prospect", "Unique", "best_end", "best_window", "pace", "profile", "worth"]
 
-#: ε²: relative variance of one measurement, by dynamical scattering and counting.
-ERROR_SQUARED = 0.15
+#: ε: relative error of one measurement, by dynamical scattering and counting.
+ERROR = 0.4
 #: Steps [deg] in which rotations are weighed.
 STEP_DEG = 5.0
 #: Lorentz factor [Å rad] of reflections that cross too slowly to be measured.
@@ -81,8 +81,8 @@ class Prospect:
 
 
 def worth(times: np.ndarray) -> np.ndarray:
-    """1 − error: by how much ``times`` (m,) measurements of a reflection lower its expected squared error."""
-    return np.where(times > 0, 1 - ERROR_SQUARED / np.maximum(times, 1), 0.0)
+    """1 − error: by how much ``times`` (m,) measurements of a reflection lower its expected error."""
+    return np.where(times > 0, 1 - ERROR / np.sqrt(np.maximum(times, 1)), 0.0)
 
 
 def profile(prospect: Prospect, times: np.ndarray, edges: np.ndarray) -> np.ndarray:
