@@ -7,11 +7,14 @@ from credo.solve.normalise import normalise
 from credo.solve.space_group import likely_by_absences
 
 
-@pytest.mark.parametrize(("laue", "due"), [("2/m", 0), ("mmm", 7), ("m-3m", 30)])
-def test_the_higher_the_symmetry_the_more_trials(laue, due, chain, garnet, intensities):
+@pytest.mark.parametrize(
+    ("laue", "d_min", "due"),
+    [("2/m", 0.8, (0, 20)), ("2/m", 1.2, (10, 30)), ("mmm", 0.8, (7, 27)), ("m-3m", 1.2, (30, 60))],
+)
+def test_trials_in_groups_by_symmetry_by_data_and_when_p1_has_failed(laue, d_min, due, chain, garnet, intensities):
     s, centring = (garnet, "I") if laue == "m-3m" else (chain("P b c a"), "P")
-    data = normalise(s.cell, centring, laue, *intensities(s, 1.2))
-    assert GroupTrials(data, laue, centring, 30).due(10) == due
+    trials = GroupTrials(normalise(s.cell, centring, laue, *intensities(s, d_min)), laue, centring, 30)
+    assert (trials.due(10), trials.due(20)) == due
 
 
 def test_the_group_that_leads_gets_most_trials(garnet, intensities):

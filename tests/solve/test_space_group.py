@@ -81,3 +81,11 @@ def test_a_trial_phases_a_small_structure(chain, intensities):
     best = max((next(run) for _ in range(3)), key=lambda t: t.merit)
     assert best.cc_atoms > 0.8 and best.operator > 0.7
     assert atoms_agreement(data, np.random.default_rng(0).random(best.rho.shape), 36) < 0.4
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_map_that_has_died_away_obeys_no_group(chain, intensities):
+    s = chain("P b c a")
+    data = normalise(s.cell, "P", "mmm", *intensities(s, 1.2))
+    dead = np.full(len(data.hkl), 1e-30, dtype=np.complex64)
+    assert max(f.worst for f in rank_groups(data, dead, "mmm", "P") if f.order > 1) < 1e-3

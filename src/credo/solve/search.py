@@ -158,7 +158,7 @@ class Search:
             self._refine(c)
 
     def _leader(self) -> GroupFit | None:
-        return self.refined[0].candidate.fit if self.done else None
+        return self.refined[0].candidate.fit if self.done and self.refined[0].r1 < self.settings.believable else None
 
     def _take(self, new: list[Candidate]) -> None:
         """Keeps what is better than what its group had, and refines the best of it."""

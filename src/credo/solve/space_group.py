@@ -106,7 +106,7 @@ class _PhasePairs:
             # a map that has died away leaves moduli that single precision cannot divide
             c = v.conj().astype(complex) * self._values[j]
             total = float(np.abs(c).sum())
-            self._turned[key] = h, h @ r - h, c / total if total > 1e-60 else 0 * c
+            self._turned[key] = h, h @ r - h, c / total if total > 1e-40 else 0 * c
         return self._turned[key]
 
 
