@@ -26,8 +26,8 @@ from credo.pipeline.output import Output, fingerprint, run_command
 __all__ = ["demo_loop", "demo_plan"]
 
 Progress = Callable[[str], None]
-#: Radius of the map of the grid [µm].
-_MAPPED_UM = 60.0
+#: Radius of the map of the grid [µm]; brightness at which the beam lights a good part of a tile [units].
+_MAPPED_UM, _WIDE = 30.0, 60000.0
 
 
 def demo_loop(
@@ -79,7 +79,7 @@ def demo_plan(shown: Scene, crystals: int | None = None) -> SerialRED:
 def _mapped(instrument: Configuration, folder: Path, say: Progress) -> Path:
     """An atlas of the middle of the grid, for the report; where it is."""
     collect(
-        Atlas(radius_um=_MAPPED_UM), folder, resume_it=folder.exists(), config=instrument,
+        Atlas(radius_um=_MAPPED_UM, brightness=_WIDE), folder, resume_it=folder.exists(), config=instrument,
         progress=lambda what: say(f"mapping the grid: {what}"),
     )  # fmt: skip
     return folder / GRID
