@@ -124,6 +124,22 @@ def test_nothing_else_moves_during_a_rotation(make, guarded, settle):
 # --- 4. arrival is verified, pole touch and limiter raise the alarm -------------------------------------------------
 
 
+def test_a_missed_arrival_is_tried_again_from_the_same_side(make, guarded, settle):
+    microscope = make()
+    guard = guarded(microscope)
+    calls, start = [], microscope.stage.start
+
+    def astray(target):
+        calls.append(dict(target))
+        start({"x": target["x"] + 400.0} if len(calls) == 2 else target)  # the first arrival misses, from above
+
+    microscope.stage.start = astray
+    guard.move({"x": 2000.0}, backlash=["x"])
+    settle(guard)
+    assert [c["x"] for c in calls] == [-8000.0, 2000.0, -8000.0, 2000.0]
+    assert abs(guard.position().x - 2000.0) < 1e3 * guard.safety.arrival_um
+
+
 def test_a_move_that_silently_does_not_happen_is_tried_again_then_reported(make, guarded, settle):
     microscope = make()
     guard = guarded(microscope)

@@ -9,7 +9,10 @@ from credo.instrument.errors import NotReady, Refused
 from credo.instrument.protocols import AXES, Holder, Property, StagePosition
 from credo.instrument.safety_settings import Safety
 
-__all__ = ["Leg", "allowed_ranges", "check_legs", "plan_move"]
+__all__ = ["OVERSHOOT", "Leg", "allowed_ranges", "check_legs", "plan_move"]
+
+#: Why of the leg that goes below the target, so that the next one comes to it against the slack.
+OVERSHOOT = "overshoot against backlash"
 
 _Range = tuple[float, float]
 _UNIT = {"x": "nm", "y": "nm", "z": "nm", "a": "deg", "b": "deg"}
@@ -101,4 +104,4 @@ def _is_large(start: StagePosition, target: Mapping[str, float], safety: Safety)
 def _approach(leg: Leg, safety: Safety, backlash: Sequence[str]) -> list[Leg]:
     step = {n: 1e3 * safety.backlash_um if n in "xyz" else safety.backlash_deg for n in AXES}
     before = {n: v - step[n] for n, v in leg.target.items() if n in backlash and not leg.why}
-    return [Leg({**leg.target, **before}, "overshoot against backlash"), leg] if before else [leg]
+    return [Leg({**leg.target, **before}, OVERSHOOT), leg] if before else [leg]

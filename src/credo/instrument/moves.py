@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 
 from credo.instrument.clock import Clock
 from credo.instrument.errors import HardwareFault
-from credo.instrument.limits import Leg
+from credo.instrument.limits import OVERSHOOT, Leg
 from credo.instrument.protocols import Stage, StagePosition, StageState
 from credo.instrument.safety_settings import Safety
 
@@ -26,13 +26,14 @@ def supervise(stage: Stage, clock: Clock, legs: Sequence[Leg], safety: Safety) -
 
     Raises ``PoleTouch``, ``Limiter`` (both call for the emergency stop) or ``HardwareFault`` (no arrival in
     ``arrival_tries`` tries, no end within the time allowed). Some goniometers report success or rest without having
-    moved, so what counts is the position read back (Leginon's and Instamatic's experience with JEOL).
+    moved, so what counts is the position read back (Leginon's and Instamatic's experience with JEOL). A target that is
+    approached against the slack is approached so on every try.
     """
-    for leg in legs:
+    for before, leg in zip((None, *legs), legs):
         for attempt in range(safety.arrival_tries):
-            began = stage.position()
-            stage.start(leg.target)
-            ended = yield from _until_still(stage, clock, leg, began, safety)
+            if attempt and before is not None and before.why == OVERSHOOT:
+                yield from _driven(stage, clock, before, safety)
+            began, ended = yield from _driven(stage, clock, leg, safety)
             if _near(ended, leg.target, safety):
                 break
             _look_for_pole_touch(began, ended, leg.target, safety)
@@ -42,6 +43,13 @@ def supervise(stage: Stage, clock: Clock, legs: Sequence[Leg], safety: Safety) -
                     f"after {safety.arrival_tries} tries",
                     "look at the goniometer; wider arrival tolerances are set in the configuration",
                 )
+
+
+def _driven(stage: Stage, clock: Clock, leg: Leg, safety: Safety) -> Generator[float, None, tuple[StagePosition, ...]]:
+    """Start the leg and wait until the stage rests: where it was before, and where it is."""
+    began = stage.position()
+    stage.start(leg.target)
+    return began, (yield from _until_still(stage, clock, leg, began, safety))
 
 
 def _until_still(
