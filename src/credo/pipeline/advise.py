@@ -126,7 +126,7 @@ class Remote:
         except OSError as error:
             raise CannotDo(
                 f"{address[0]}:{address[1]}: nobody to ask ({error})",
-                "start `credo watch SESSION/crystals --port PORT`",
+                "start `credo watch FOLDER --port PORT`",
             ) from error
 
     def ask(self, crystal: CrystalNow) -> Decision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,9 +58,18 @@ def batch(
             if settings.watch:
                 numbers = _watch(run, output, numbers, link)
             write_text(folder / "report.html", _page(output, numbers))
+            for name in _own(output.folder):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(output.folder / name, folder / name)
             return numbers
 
     return run_command(output, work, force=True)
+
+
+def _own(folder: Path) -> list[str]:
+    """Files besides the page that no command inside the project answers for."""
+    found = [folder / "sorting.json", *sorted(folder.glob("phases/*/structure.cif"))]
+    return [p.relative_to(folder).as_posix() for p in found if p.is_file()]
 
 
 def _page(output: Output, numbers: dict[str, Any]) -> str:
@@ -85,7 +95,7 @@ def _watch(run: Batch, output: Output, numbers: dict[str, Any], link: Link) -> d
 def _show(output: Output, numbers: dict[str, Any]) -> None:
     """The state so far, while a watch goes on."""
     write_text(output.folder / "report.html", _page(output, numbers))
-    output.write(numbers, ["report.html"], ok=True, reason="")
+    output.write(numbers, ["report.html", *_own(output.folder)], ok=True, reason="")
 
 
 @contextmanager

@@ -115,9 +115,12 @@ def _result(path: Path, maker: Maker, known: dict[Path, tuple[Explained, ...]], 
         state = differing[0].rpartition(": ")[2]
     there = [f for n in names if (f := maker.folder / n).is_file()]
     size = sum(f.stat().st_size for f in there)
+    sources = _sources(maker, known, depth)
+    # of a file among a project's parts, those that are beside it
+    near = tuple(s for s in sources if path.parent != maker.folder and path.parent in s.path.parents)
     return Explained(
         path, state, outputs.get(names[0]) if single else None, len(names), size, () if single else tuple(differing),
-        maker, _sources(maker, known, depth),
+        maker, near or sources,
     )  # fmt: skip
 
 
