@@ -1,4 +1,4 @@
-"""A simulated crystal in the beam, brought there by what only the simulator knows; and a run of a plan on it."""
+"""A simulated crystal in the beam, brought there by what only the simulator knows; runs of plans on it, and faults."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from credo.collect.engine import Engine
 from credo.collect.plans import Plan
 from credo.collect.rig import Rig
-from credo.collect.session import Session, resume
+from credo.collect.session import Session, read_log, resume
 from credo.instrument.controller import TEMController
+from credo.model.errors import CredoError
 
 #: Crystals one by one, kinematical and sturdy.
 PLAIN = {"density": 0.008, "clustered": 0, "debris": 0, "second_lattice": 0, "dynamical": 0, "critical_fluence": 1e12}
@@ -60,4 +62,29 @@ def collected(ctrl: TEMController, plan: Plan, folder: Path, again: bool = False
     session = Session(folder, rig)
     done = resume(session) if again else {}
     Engine(ctrl, [session], done).run(plan.steps(rig))
+    return session
+
+
+class Throws:
+    """A listener that does something to the instrument at the n-th frame of data."""
+
+    def __init__(self, n: int, what):
+        self.left, self.what = n, what
+
+    def __call__(self, event):
+        if event.kind == "frame" and event.facts.get("role") == "data":
+            self.left -= 1
+            if self.left == 0:
+                self.what()
+
+
+def interrupted(ctrl, plan, folder, what, n: int = 8, error: type = CredoError) -> Session:
+    """Run with a fault at frame ``n``; the run must end with ``error`` and the beam off."""
+    rig = Rig.of(ctrl)
+    session = Session(folder, rig)
+    with pytest.raises(error):
+        Engine(ctrl, [session, Throws(n, what)]).run(plan.steps(rig))
+    assert scope_of(ctrl).blanker.is_blanked()
+    assert not ctrl.status["moving"]
+    assert read_log(folder)[-1]["kind"] == "end run"
     return session

@@ -6,14 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from tests.collect.scenes import PLAIN, bring, collected, optics, scope_of
+from tests.collect.scenes import PLAIN, Throws, bring, collected, interrupted, optics, scope_of
 
 from credo.collect.cred import Cred
 from credo.collect.engine import Engine
 from credo.collect.rehearsal import rehearse
 from credo.collect.rig import Rig
 from credo.collect.rotation import LookEvery, Sweep, rotate
-from credo.collect.session import Session, read_log
+from credo.collect.session import Session
 from credo.instrument.errors import HardwareFault, Stopped
 from credo.instrument.protocols import StageState
 from credo.io.nxmx_stream import read_columns
@@ -111,31 +111,6 @@ def test_a_rehearsal_walks_the_waypoints_and_moves_nothing(on_crystal):
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
-
-
-class Throws:
-    """A listener that does something to the instrument at the n-th frame of data."""
-
-    def __init__(self, n: int, what):
-        self.left, self.what = n, what
-
-    def __call__(self, event):
-        if event.kind == "frame" and event.facts.get("role") == "data":
-            self.left -= 1
-            if self.left == 0:
-                self.what()
-
-
-def interrupted(ctrl, plan, folder, what, n: int = 8, error: type = CredoError) -> Session:
-    """Run with a fault at frame ``n``; the run must end with ``error`` and the beam off."""
-    rig = Rig.of(ctrl)
-    session = Session(folder, rig)
-    with pytest.raises(error):
-        Engine(ctrl, [session, Throws(n, what)]).run(plan.steps(rig))
-    assert scope_of(ctrl).blanker.is_blanked()
-    assert not ctrl.status["moving"]
-    assert read_log(folder)[-1]["kind"] == "end run"
-    return session
 
 
 def test_dropped_frames_are_gaps(on_crystal, tmp_path):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, shift
-from tests.collect.scenes import PLAIN, bring, collected, optics, scope_of
+from tests.collect.scenes import PLAIN, bring, collected, interrupted, optics, scope_of
 
 from credo.collect.engine import Engine
 from credo.collect.red import Red
 from credo.collect.rig import Rig
 from credo.collect.serial_images import beam_centre
 from credo.collect.session import Session
+from credo.instrument.errors import WireError
+from credo.instrument.protocols import StageState
 from credo.io import nxmx
 from credo.io.nxmx_stream import read_columns
 from credo.io.open import open_experiment
@@ -94,3 +96,36 @@ def test_it_goes_on_at_the_first_angle_that_is_missing(simulated, tmp_path):
     middle = np.concatenate([0.5 * (c["omega"] + c["omega_end"]) for c in columns])
     np.testing.assert_allclose(middle, np.arange(-3, 3.5), atol=0.1)
     assert scope_of(ctrl).blanker.is_blanked()
+
+
+@pytest.mark.parametrize("fault", ["camera", "beam", "disk", "limiter", "server"])
+def test_after_every_fault_the_beam_is_off_and_the_rest_is_collected(simulated, tmp_path, fault):
+    ctrl = simulated(1, sample={**PLAIN, "phases": ("andradite",)})
+    bring(ctrl)
+    scope, full = scope_of(ctrl), []
+
+    def happen():
+        if fault in ("disk", "server"):
+            full.append(1)
+            raise CannotDo("the disk is full") if fault == "disk" else WireError("the connection is closed", "")
+        if fault == "limiter":
+            scope.stage.state = lambda: StageState.LIMITER
+        else:
+            setattr(scope.faults, {"camera": "camera_fails", "beam": "beam_lost"}[fault], True)
+
+    plan = Red(
+        start_deg=-3.0, range_deg=6.0, step_deg=1.0, exposure_s=0.2, settle_s=0.0, optics=optics(ctrl),
+        beam_tilt_deg=0.5 if fault == "camera" else 0.0,
+    )  # fmt: skip
+    first = interrupted(ctrl, plan, tmp_path, happen, n=4)
+    assert first.datasets[0]["n_frames"] >= 3
+    scope.faults.camera_fails = scope.faults.beam_lost = False
+    if fault == "limiter":
+        del scope.stage.state
+        ctrl.reset()
+    ctrl.link.clock.sleep(20)
+    again = collected(ctrl, plan, tmp_path, again=True)
+    columns = [read_columns(tmp_path / one["directory"] / "frames.h5") for one in again.datasets]
+    middle = np.unique(np.concatenate([np.round(0.5 * (c["omega"] + c["omega_end"]) * 4) / 4 for c in columns]))
+    wanted = np.arange(-3, 3.5, 1.0) if not plan.beam_tilt_deg else np.arange(-3.25, 3.5, 0.5)
+    np.testing.assert_allclose(middle, wanted, atol=0.1)

@@ -122,14 +122,15 @@ class Red(Plan):
         return count
 
     def _left(self, angles: np.ndarray) -> Steps[tuple[np.ndarray, str]]:
-        """Angles that earlier runs did not reach, and the name of their data set."""
+        """Angles that earlier runs did not reach with all beam tilts, and the name of their data set."""
         name, i, sign = self.name, 1, np.sign(self.range_deg)
+        whole = 0.5 * (self.step_deg - self.step_deg / self.fine)  # from an angle to the start of its last frame
         while (earlier := (yield Once(f"data set {name}"))) is not None:
             i += 1
             name = f"{self.name}-{i}"
             end = earlier.get("end_deg")
             if end is not None:
-                angles = angles[sign * (angles - float(end)) > 0]
+                angles = angles[sign * (angles - float(end)) + whole > 0]
         return angles, name
 
     def _stills(self, rig: Rig, angles: np.ndarray, tilts: list[_Tilt]) -> Steps[int]:
