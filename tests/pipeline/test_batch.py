@@ -17,6 +17,7 @@ from credo.model import CannotDo, UnreadableInput
 from credo.physics.rotation_series import FaultSettings, SeriesSettings
 from credo.pipeline.batch import BatchSettings, Link, Tick, batch
 from credo.pipeline.batch_settings import compositions
+from credo.pipeline.explain import explain
 from credo.pipeline.simulate import simulate_frames
 
 SETTINGS = BatchSettings(workers=0, composition=("A=Ca3 Al2 Si3 O12",), solve_completeness=0.85)
@@ -115,6 +116,39 @@ def test_project_folder(done):
     assert (out / "crystals" / "0002" / "reflections.h5").is_file() and (out / "report.html").is_file()
     for name in ("merged.hkl", "merged.mtz", "merged.cif", "solve/structure.res", "refine/refined.cif"):
         assert (out / "phases" / "A" / name).is_file()
+
+
+def test_every_result_leads_back_to_the_frames(done):
+    """All that a batch leaves, but its lock and its catalogue; the best model by the way of its refinement."""
+    out, _ = done
+    silent = {".lock", "catalogue.sqlite"}
+    files = [p for p in sorted(out.rglob("*")) if p.is_file() and p.name not in silent and "0001" not in p.parts]
+    assert {p.name for p in files} >= {"structure.cif", "sorting.json", "merged.mtz", "refined.cif", "XDS_ASCII.HKL"}
+    for path in files:
+        found = explain(path)
+        assert found.state == "unchanged" and found.sources, path
+    model = explain(out / "phases" / "A" / "structure.cif")
+    (refined,) = model.sources
+    assert refined.path.name == "refine" and model.whole
+    ends, chain = [], [refined]
+    while chain:
+        e = chain.pop()
+        chain += e.sources
+        ends += [] if e.sources else [e.path.name]
+    assert {f"g{i}" for i in range(3)} <= set(ends)
+
+
+def test_over_dask_to_the_end(tree, done, tmp_path):
+    """The same recipe on a Dask cluster of this machine: the same phases, and of each data set the same bytes."""
+    distributed = pytest.importorskip("distributed", reason="DASK ABSENT: the Dask executor was not run (credo[dask])")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as c:
+        settings = SETTINGS.model_copy(update={"executor": "dask", "scheduler": c.scheduler_address, "solve": False})
+        report = batch(tree / "tuesday", tmp_path / "out", settings)
+    assert [sorted(p["datasets"]) for p in report["phases"]] == [["p0", "p1"]] and report["phases"][0]["ok"]
+    number = {s["dataset"]: s["number"] for s in done[1]["sets"]}
+    for row in report["sets"][:2]:
+        there = results(done[0] / "crystals" / f"{number['tuesday/' + row['dataset']]:04d}")
+        assert results(tmp_path / "out" / "crystals" / f"{row['number']:04d}") == there
 
 
 def test_nothing_is_done_twice(tree, done):

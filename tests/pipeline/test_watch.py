@@ -5,14 +5,19 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from credo.collect.advice import CrystalNow
-from credo.model import UnreadableInput
+from credo.model import Cell, Crystal, UnreadableInput
 from credo.physics.rotation_series import SeriesSettings
 from credo.pipeline.simulate import simulate_frames
-from credo.pipeline.watch import Watcher, WatchSettings, watch
+from credo.pipeline.watch import Seen, Watcher, WatchSettings, _Open, watch
+from credo.pipeline.watch_next import Advice
+from credo.pipeline.watch_set import LiveState
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,22 @@ def test_named_from_outside(frames, tmp_path):
     after = watcher.decide(replace(now, ended="target angle"))
     assert after.goes_on and after.range_deg == (60.0, -60.0) and "no phase" in after.reason
     assert watcher.decide(replace(now, folder=str(tmp_path / "other"))).reason == "nothing is known of it yet"
+
+
+def test_alike_before_anything_is_merged(tmp_path):
+    """Of three crystals at rest two have the lattice of the one that turns."""
+    watcher = Watcher(tmp_path, tmp_path / "out", WatchSettings())
+    empty = LiveState("none", 20, 10.0, (), 0)
+    for k, a in enumerate((11.90, 11.93, 8.0)):
+        crystal = Crystal(Cell(a, a, 14.2, 90, 90, 90), np.eye(3))
+        source: Any = SimpleNamespace(folder=tmp_path / f"{k}")
+        watcher._open[f"{k}"] = _Open(source, cast(Any, None), newest=float(k))
+        watcher.seen[f"{k}"] = Seen(replace(empty, name=f"{k}", crystal=crystal), None, 0.0, Advice("continue", ""))
+    watcher._open["now"] = _Open(source, cast(Any, None), newest=9.0)
+    watcher._look_ahead()
+    assert watcher._like(replace(empty, crystal=Crystal(Cell(11.91, 11.91, 14.2, 90, 90, 90), np.eye(3)))) == 2
+    assert watcher._like(replace(empty, crystal=Crystal(Cell(20, 21, 22, 90, 90, 90), np.eye(3)))) == 0
+    assert watcher._like(empty) == 0
 
 
 def test_no_folder(tmp_path):

@@ -70,6 +70,7 @@ def _words(seen: Seen) -> tuple[str, str, str, str, str]:
         cell = " ".join(f"{x:.2f}" for x in s.crystal.cell.parameters) + f" {s.crystal.centring}"
         cell += f", {s.resolution:.2f} Å" if s.resolution else ""
     phase = f"phase {seen.phase} ({seen.probability:.2f})" if seen.phase else ""
+    phase = phase or (f"as {seen.like} before" if seen.like else "")
     return turned, spots, cell, phase, f"{seen.advice.verdict}: {seen.advice.reason}"
 
 

@@ -22,6 +22,7 @@ from credo.collect.advice import CrystalNow, Decision
 from credo.io.open import GeometryOverrides
 from credo.io.project import write_json
 from credo.io.reflection_files import read_any
+from credo.merge.live_cells import SortedCells, add
 from credo.model import Cell, CredoError, UnreadableInput
 from credo.physics.symmetry import laue_rotations, unique_reflections
 from credo.pipeline.batch import BatchSettings, Link, Tick, batch
@@ -69,13 +70,15 @@ class WatchSettings(BatchSettings):
 @dataclass(frozen=True)
 class Seen:
     """A crystal as of now: its state, the phase it is taken for with its probability, and what to do with it.
-    ``latency_s``: wall time from the last frame's arrival to this."""
+    ``latency_s``: wall time from the last frame's arrival to this; ``like``: how many earlier crystals have its
+    lattice, whether their phase is merged or not."""
 
     state: LiveState
     phase: str | None
     probability: float
     advice: Advice
     latency_s: float = 0.0
+    like: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         s = self.state
@@ -87,7 +90,7 @@ class Seen:
             "cell": crystal and crystal.cell.parameters, "cell_esd": crystal and crystal.cell.esd,
             "centring": crystal and crystal.centring, "laue_group": crystal and crystal.laue_group,
             "phase": self.phase, "probability": self.probability, "advice": asdict(self.advice),
-            "latency_s": self.latency_s,
+            "latency_s": self.latency_s, "like": self.like,
         }  # fmt: skip
 
 
@@ -126,6 +129,7 @@ class Watcher:
         self._company = Company(self.settings.tilt)
         self._outlook = Outlook(0.0, self.settings.tilt)
         self._outlook_of: tuple[Any, ...] = ()
+        self._cells, self._sorted = SortedCells.empty(), set[str]()
 
     def take(self, path: Path, message: dict[str, Any] | None = None) -> None:
         """A data set named from outside, in or out of the root; ``osc`` of the message is its rotation per frame."""
@@ -152,6 +156,11 @@ class Watcher:
         """The outlook anew where crystals came to rest, or phases were merged, since it was made."""
         newest = max((o.newest for o in self._open.values()), default=0.0)
         rest = [n for n, o in self._open.items() if o.newest < newest and n in self.seen]
+        for name in (n for n in rest if n not in self._sorted):
+            self._sorted.add(name)
+            crystal = self.seen[name].state.crystal
+            if crystal is not None:
+                self._cells, _ = add(self._cells, crystal.cell, crystal.centring)
         if (len(rest), id(self.phases)) != self._outlook_of:
             self._outlook_of = len(rest), id(self.phases)
             self._outlook = self._company.outlook([self.seen[n].state for n in rest], self.phases, self.settings.goal)
@@ -257,7 +266,15 @@ class Watcher:
         known = (*self.phases, *(k for k in self._known if k.name not in {p.known for p in self.phases}))
         phase, probability, _ = phase_of(state, known)
         advice = next_plan(state, self.phases, self.settings.goal, self.settings.tilt, self._outlook.pace)
-        return Seen(state, phase.name if phase else None, probability, advice, time.monotonic() - o.newest)
+        latency = time.monotonic() - o.newest
+        return Seen(state, phase.name if phase else None, probability, advice, latency, self._like(state))
+
+    def _like(self, state: LiveState) -> int:
+        """How many of the crystals that came to rest have the lattice of this one."""
+        if state.crystal is None or state.name in self._sorted:
+            return 0
+        labels, (_, found) = self._cells.labels, add(self._cells, state.crystal.cell, state.crystal.centring)
+        return int(np.sum(labels == found.label))
 
 
 def phases_of(out: Path, report: dict[str, Any]) -> tuple[PhaseNow, ...]:
