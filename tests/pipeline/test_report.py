@@ -261,3 +261,15 @@ def test_the_atlas_lies_where_the_stage_was(tmp_path: Path):
     drawn = _image(chart, np.zeros((10, 20), np.uint8), {"pixel_um": 2.0, "corner_um": [10.0, 30.0]})
     # 10 to 50 µm across, 30 to 50 µm up, where y grows upwards
     assert 'x="30.0" y="70.0" width="40.0" height="20.0"' in drawn
+
+
+@pytest.mark.parametrize(("cell_of", "folder"), [(None, "0001"), ("A", "0001-A")])
+def test_a_set_that_was_tried_with_a_known_cell_is_one_set(tmp_path, cell_of, folder):
+    for name, ok in (("0001", cell_of is None), ("0001-A", cell_of is not None)):
+        place = tmp_path / "crystals" / name
+        place.mkdir(parents=True)
+        report = {"command": "process", "ok": ok, "reason": "" if ok else "no lattice"}
+        (place / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    sets = [{"dataset": "one", "number": 1, "cell_of": cell_of, "phase": "A", "reason": ""}]
+    found = read_session(tmp_path, {"phases": [], "datasets": 1, "sets": sets})
+    assert [(c.name, c.folder.name, c.phase) for c in found.crystals] == [("one", folder, "A")]

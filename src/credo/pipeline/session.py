@@ -200,13 +200,16 @@ def read_map(path: Path) -> np.ndarray | None:
 def _crystals(
     root: Path, found: Sequence[tuple[Path, Report]], phases: Sequence[SessionPhase], batch: Report
 ) -> list[SessionCrystal]:
-    sets = {s.get("number"): s for s in batch.get("sets") or () if isinstance(s, dict)}
+    sets = {_place(s): s for s in batch.get("sets") or () if isinstance(s, dict) and s.get("number") is not None}
     members, reasons = _membership(phases)
     out = []
     for folder, report in found:
         if report.get("command") != "process":
             continue
-        told = sets.get(int(folder.name)) if folder.name.isdigit() else None
+        number, _, cell_of = folder.name.partition("-")
+        told = sets.get((int(number), cell_of)) if number.isdigit() else None
+        if told is None and number.isdigit() and any(n == int(number) for n, _ in sets):
+            continue  # the batch tried the cell of a phase, in vain, or with it made the other one obsolete
         own = folder.relative_to(root).as_posix()
         name = str(told["dataset"]) if told else own
         keys = [name, str(folder.resolve()), str(folder.resolve() / "experiment.json")]
@@ -218,6 +221,11 @@ def _crystals(
         told_by = _json(log) if log else {}
         out.append(SessionCrystal(name, folder, report, _experiment(folder), phase, reason, told_by, log))
     return sorted(out, key=lambda c: c.folder)
+
+
+def _place(told: Report) -> tuple[int, str]:
+    """Of the batch's folder of a data set: its number, and the phase whose cell it was processed with."""
+    return int(told["number"]), str(told.get("cell_of") or "")
 
 
 def _membership(phases: Sequence[SessionPhase]) -> tuple[dict[str, str], dict[str, str]]:
