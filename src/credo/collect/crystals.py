@@ -18,11 +18,13 @@ from credo.model.errors import UnreadableInput
 __all__ = ["Crystal", "find_by_threshold", "find_crystals", "opaque"]
 
 #: Pixel at which detection works [µm]; block of the background [µm]; radii of the matched filters [µm].
-_WORK_UM, _BLOCK_UM, _RADII_UM = 0.045, 1.8, (0.12, 0.17, 0.24, 0.34, 0.48)
+_WORK_UM, _BLOCK_UM, _RADII_UM = 0.045, 1.8, (0.15, 0.25, 0.4, 0.65)
 #: An area this dark and this large [µm²] is a bar of the mesh or lies outside the beam; the margin around it [µm].
 _OPAQUE, _OPAQUE_UM2, _MARGIN_UM = 0.08, 4.0, 0.5
 #: Share of the shadow's depth at which its outline is drawn.
 _OUTLINE = 0.4
+#: Farthest from the peak that the outline of a shadow at the threshold goes [radii of the filter].
+_REACH = 1.6
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Crystal:
 
 
 def find_crystals(
-    image: np.ndarray, pixel_um: float, *, false_alarms: float = 0.1, gap_um: float = 1.0, edge_um: float = 1.0
+    image: np.ndarray, pixel_um: float, *, false_alarms: float = 0.05, gap_um: float = 1.0, edge_um: float = 1.0
 ) -> list[Crystal]:
     """Crystals in ``image`` (ny, nx) of positive counts, the most significant first.
 
@@ -137,7 +139,9 @@ def _binned(image: np.ndarray, factor: int) -> tuple[np.ndarray, int]:
 
 def _hidden(image: np.ndarray, px: float) -> np.ndarray:
     """What bars of the mesh or the beam's end hide, with a margin."""
-    dark = image < _OPAQUE * np.percentile(image[::2, ::2], 90)
+    dark = image < _OPAQUE * np.percentile(image[::4, ::4], 90)
+    if not dark.any():
+        return dark
     labels, n = ndimage.label(dark)
     large = np.bincount(labels.ravel(), minlength=n + 1) * px**2 > _OPAQUE_UM2
     large[0] = False
@@ -173,24 +177,33 @@ def _background(image: np.ndarray, block: int) -> np.ndarray:
 
 def _evaluated(surface: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Σ c_ab yᵃ xᵇ (len(y), len(x)), positive."""
-    value = np.polynomial.polynomial.polygrid2d(y, x, surface)
-    return np.maximum(value, 0.02 * max(float(np.median(value)), 1e-6))
+    value = np.vander(y, 3, increasing=True) @ surface @ np.vander(x, 3, increasing=True).T
+    step = max(min(value.shape) // 32, 1)
+    return np.maximum(value, 0.02 * max(float(np.median(value[::step, ::step])), 1e-6))
 
 
 def _surface(grid: np.ndarray) -> np.ndarray:
     """Coefficients (3, 3) of a polynomial of second order through ``grid`` (ky, kx), outliers losing their weight."""
     ky, kx = grid.shape
     powers = [(a, b) for a in range(min(ky, 3)) for b in range(min(kx, 3)) if a + b <= 2]
-    y, x = np.indices(grid.shape).reshape(2, -1)
+    # from −1 to 1, where the normal equations are well conditioned
+    y, x = (2 * i.ravel() / max(n - 1, 1) - 1 for i, n in zip(np.indices(grid.shape), grid.shape, strict=True))
     design, value, weight = np.stack([y**a * x**b for a, b in powers], axis=1), grid.ravel(), np.ones(grid.size)
     for _ in range(6):
-        fit = np.linalg.lstsq(design * weight[:, None], value * weight, rcond=None)[0]
+        weighted = design * weight[:, None]
+        fit = np.linalg.solve(weighted.T @ design, weighted.T @ value)
         off = np.abs(value - design @ fit)
-        weight = 1 / np.sqrt(1 + (off / (1.5 * np.median(off) + 1e-9)) ** 2)
+        weight = 1 / (1 + (off / (1.5 * np.median(off) + 1e-9)) ** 2)
     out = np.zeros((3, 3))
     for (a, b), c in zip(powers, fit, strict=True):
         out[a, b] = c
-    return out
+    return _unscaled(out, ky, kx)
+
+
+def _unscaled(surface: np.ndarray, ky: int, kx: int) -> np.ndarray:
+    """The polynomial of blocks counted from 0, of one in their places from −1 to 1."""
+    ty, tx = (np.array([[1, -1, 1], [0, s, -2 * s], [0, 0, s * s]]) for s in (2 / max(k - 1, 1) for k in (ky, kx)))
+    return ty @ surface @ tx.T
 
 
 def _straight(n: int, blocks: int, width: int) -> np.ndarray:
@@ -201,7 +214,7 @@ def _straight(n: int, blocks: int, width: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _frequencies(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """|f| [1/px] of a real transform, its bin, and how often each coefficient counts."""
+    """|f| [1/px] of a real transform, its ring, and how often each coefficient counts."""
     f = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]).astype(np.float32)
     count = np.full(f.shape, 2.0, dtype=np.float32)
     count[:, 0] = 1
@@ -210,23 +223,46 @@ def _frequencies(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.nda
     return f, np.rint(f * 0.5 * min(shape)).astype(np.intp), count
 
 
+@lru_cache(maxsize=4)
+def _coefficients(shape: tuple[int, int]) -> np.ndarray:
+    """Of every ring, the number."""
+    _, ring, count = _frequencies(shape)
+    return np.bincount(ring.ravel(), count.ravel())
+
+
 @lru_cache(maxsize=32)
 def _disc(shape: tuple[int, int], radius: float) -> np.ndarray:
-    """Transform of a disc of ``radius`` [px] with unit height, seen through the pixel; without its mean."""
+    """Transform of a disc of ``radius`` [px], unit height and a soft edge, seen through the pixel, without its mean.
+
+    Crystals are thinner towards their edges: a disc of 0.8 of the radius is spread over another of 0.45.
+    """
     f = _frequencies(shape)[0]
-    v = 2 * np.pi * radius * np.maximum(f, 1e-9)
-    t = np.pi * radius**2 * 2 * special.j1(v) / v * np.exp(-((np.pi * f) ** 2) / 6)
+    t = np.pi * radius**2 * _jinc(0.8 * radius * f) * _jinc(0.45 * radius * f) * np.exp(-((np.pi * f) ** 2) / 6)
     t[0, 0] = 0
     return t.astype(np.float32)
 
 
+def _jinc(rf: np.ndarray) -> np.ndarray:
+    """2 J₁(v)/v, v = 2π r f: transform of a disc of unit content."""
+    v = 2 * np.pi * np.maximum(rf, 1e-9)
+    return 2 * special.j1(v) / v
+
+
+@lru_cache(maxsize=32)
+def _rings(shape: tuple[int, int], radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over each ring of t² and of t² (2π f)², t being the disc's transform."""
+    f, ring, count = _frequencies(shape)
+    power = (count * _disc(shape, radius) ** 2).ravel()
+    return np.bincount(ring.ravel(), power), np.bincount(ring.ravel(), power * (2 * np.pi * f.ravel()) ** 2)
+
+
 def _spectrum(power: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Mean of |F|² over rings of equal |f|, at every coefficient."""
+    """Mean of |F|² over rings of equal |f|."""
     _, ring, count = _frequencies(shape)
-    mean = np.bincount(ring.ravel(), (power * count).ravel()) / np.bincount(ring.ravel(), count.ravel())
+    mean = np.bincount(ring.ravel(), (power * count).ravel()) / _coefficients(shape)
     mean[0] = mean[1]
     smooth = ndimage.gaussian_filter1d(np.log(np.maximum(mean, 1e-12 * mean.max() + 1e-30)), 1.0, mode="nearest")
-    return np.exp(smooth)[ring].astype(np.float32)
+    return np.exp(smooth)
 
 
 def _significance(d: np.ndarray, hidden: np.ndarray, px: float, rate: float) -> tuple[np.ndarray, np.ndarray, float]:
@@ -243,32 +279,30 @@ def _significance(d: np.ndarray, hidden: np.ndarray, px: float, rate: float) -> 
         share = np.count_nonzero(quiet) / (shape[0] * shape[1])
         power = np.abs(fft.rfft2(quiet, shape)) ** 2 / max(share, 0.05)
         z, radius, threshold = _filtered(
-            full, _spectrum(power, shape), shape, ~hidden, _RADII_UM if last else _RADII_UM[1:4:2], px, rate
+            full, _spectrum(power, shape), shape, ~hidden, _RADII_UM if last else _RADII_UM[1:2], px, rate
         )
         if not last:
-            seen = ndimage.binary_dilation(z > threshold, iterations=max(round(0.2 / px), 1))
+            around = 2 * max(round(0.2 / px), 1) + 1
+            seen = ndimage.maximum_filter((z > threshold).astype(np.uint8), around) > 0
             quiet = np.where(seen | hidden, 0, d) if seen.mean() < 0.6 else quiet
     return z, radius, threshold
 
 
 def _filtered(full, noise, shape, visible, radii, px: float, rate: float) -> tuple[np.ndarray, np.ndarray, float]:
-    f, _, count = _frequencies(shape)
     ny, nx = visible.shape
     best, radius = np.full((ny, nx), -np.inf, dtype=np.float32), np.zeros((ny, nx), dtype=np.float32)
-    peaks = 0.0
-    seen = visible[::4, ::4]
+    peaks, seen = 0.0, visible[::4, ::4]
+    whitened = full * (1 / noise).astype(np.float32)[_frequencies(shape)[1]]
     for r in radii:
-        t = _disc(shape, r / px)
-        gain = t / noise
-        information = count * t * gain
-        total = float(information.sum())
-        z = fft.irfft2(full * gain, s=shape)[:ny, :nx] * np.float32(shape[0] * shape[1] / np.sqrt(total))
+        power, steep = _rings(shape, r / px)
+        total = float((power / noise).sum())
+        z = fft.irfft2(whitened * _disc(shape, r / px), s=shape)[:ny, :nx]
+        z *= np.float32(shape[0] * shape[1] / np.sqrt(total))
         z /= max(1.4826 * float(np.median(np.abs(z[::4, ::4][seen]))), 0.5) if seen.any() else 1.0
         np.copyto(radius, r, where=z > best)
         np.maximum(best, z, out=best)
         # variance of a derivative of the map, its own variance being 1: half of (2π f)², the map being isotropic
-        slope = float((information * (2 * np.pi * f) ** 2).sum()) / total / 2
-        peaks += visible.sum() * slope * (2 * np.pi) ** -1.5
+        peaks += visible.sum() * float((steep / noise).sum()) / total / 2 * (2 * np.pi) ** -1.5
     u = 4.0
     for _ in range(20):
         u = np.sqrt(2 * np.log(max(peaks * u / rate, 10.0)))
@@ -277,15 +311,23 @@ def _filtered(full, noise, shape, visible, radii, px: float, rate: float) -> tup
 
 def _peaks(z: np.ndarray, hidden: np.ndarray, threshold: float) -> np.ndarray:
     """Rows and columns (n, 2) of the maxima above the threshold, the highest first."""
-    top = (z == ndimage.maximum_filter(z, 5)) & (z > threshold) & ~hidden
-    at = np.argwhere(top)
-    return at[np.argsort(-z[top], kind="stable")]
+    at = np.argwhere((z > threshold) & ~hidden)
+    wide = np.pad(z, 2, constant_values=-np.inf)
+    high = z[tuple(at.T)]
+    top = np.ones(len(at), dtype=bool)
+    for di, dj in np.ndindex(5, 5):
+        top &= high >= wide[at[:, 0] + di, at[:, 1] + dj]
+    return at[top][np.argsort(-high[top], kind="stable")]
 
 
 def _region(contrast: np.ndarray, i: int, j: int, radius: float, faint: float):
-    """Indices (rows, columns) of the area around (i, j) that is deeper than a share of the shadow; ``faint``: threshold
-    over significance, which sets how much the map is smoothed. None: there is no shadow."""
+    """Indices (rows, columns) of the area around (i, j) that is deeper than a share of the shadow; None: no shadow.
+
+    ``radius`` [px] of the filter that saw it best; ``faint``: threshold over significance. The edge of a faint shadow
+    is lost in the background: the fainter, the more the map is smoothed, and the nearer the area keeps to the disc.
+    """
     sigma = max(0.6, 0.5 * radius * min(faint, 1.0))
+    reach = _REACH * radius / max(min(faint, 1.0), 0.05) + 1
     half = int(3 * radius) + 3
     for _ in range(4):
         y0, x0 = max(i - half, 0), max(j - half, 0)
@@ -294,7 +336,9 @@ def _region(contrast: np.ndarray, i: int, j: int, radius: float, faint: float):
         level = float(smooth[i - y0, j - x0])
         if level <= 0:
             return None
-        labels, _ = ndimage.label(smooth > _OUTLINE * level)
+        y, x = np.ogrid[: window.shape[0], : window.shape[1]]
+        near = (y - (i - y0)) ** 2 + (x - (j - x0)) ** 2 <= reach**2
+        labels, _ = ndimage.label((smooth > _OUTLINE * level) & near)
         mine = labels == labels[i - y0, j - x0]
         inner = mine[1:-1, 1:-1].sum() == mine.sum()
         if inner or window.shape == contrast.shape:
@@ -305,8 +349,10 @@ def _region(contrast: np.ndarray, i: int, j: int, radius: float, faint: float):
 
 
 def _crystal(contrast: np.ndarray, region, significance: float, factor: int, pixel_um: float) -> Crystal:
-    rows, columns = region
-    corners = np.concatenate([np.stack([columns + a, rows + b], axis=1) for a in (0, 1) for b in (0, 1)])
+    rows, columns = region  # row by row
+    first = np.flatnonzero(np.diff(rows, prepend=-1))
+    left, right = np.minimum.reduceat(columns, first), np.maximum.reduceat(columns, first) + 1
+    corners = np.concatenate([np.stack([x, rows[first] + b], axis=1) for x in (left, right) for b in (0, 1)])
     outline = corners[ConvexHull(corners).vertices] * float(factor)
     x, y = (columns.mean() + 0.5) * factor, (rows.mean() + 0.5) * factor
     area = len(rows) * (factor * pixel_um) ** 2
