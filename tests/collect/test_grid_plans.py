@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.collect.scenes import collected, scope_of
+from tests.collect.scenes import collected, interrupted, scope_of
 
 from credo.collect.atlas import Atlas
 from credo.collect.quality import quality
@@ -64,6 +64,21 @@ def test_stills_of_the_crystals_of_a_raster_and_the_rest_after_a_fault(simulated
     assert np.ptp(read_columns(tmp_path / "crystals/stills/frames.h5")["x"]) > 2.0
     again = collected(ctrl, plan, tmp_path, again=True)
     assert [one["n_frames"] for one in again.datasets] == [told["n_frames"]]  # every position was done
+
+
+@pytest.mark.parametrize("fault", ["camera_fails", "beam_lost"])
+def test_stills_after_a_fault_the_rest_is_collected(simulated, tmp_path, fault):
+    ctrl = simulated(3, sample=GRID)
+    scope, plan = scope_of(ctrl), SerialED(kind="serial-ed", radius_um=10, exposure_s=0.3)
+
+    session = interrupted(ctrl, plan, tmp_path, lambda: setattr(scope.faults, fault, True), n=1)
+    (told,) = session.datasets
+    assert told["n_frames"] >= 1 and told["reason_ended"]
+    scope.faults.camera_fails = scope.faults.beam_lost = False
+    ctrl.link.clock.sleep(20)
+    again = collected(ctrl, plan, tmp_path, again=True)
+    assert [one["directory"] for one in again.datasets] == ["crystals/stills", "crystals/stills-2"]
+    assert again.datasets[1]["reason_ended"] == "the raster is done"
 
 
 def test_screening_ranks_crystals(simulated, tmp_path):
