@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from credo.collect.atlas import Atlas
 from credo.collect.cred import Cred
 from credo.collect.plans import KINDS, parse_plan, plan_class, read_plan, template
 from credo.collect.red import Red
+from credo.collect.rehearsal import rehearse
 from credo.collect.rig import Rig
 from credo.collect.rotation import Sweep
+from credo.collect.screen import Screen
+from credo.collect.serial_ed import SerialED
+from credo.collect.serial_red import SerialRED
 from credo.model.errors import UnreadableInput
 
 TYPED = """# my crystal
@@ -81,3 +86,11 @@ def test_a_sweep_stays_within_the_limits(simulated):
     rig = Rig.of(simulated(perfect_one=True))
     assert Sweep(-69.8, 69.9, 1.0, 0.5).ends(rig) == (-70.0, 70.0)
     assert Sweep(10, -10, 1.0, 0.5).ends(rig) == (11.0, -11.0)
+
+
+@pytest.mark.parametrize("plan", [SerialED(radius_um=10), Screen(radius_um=10), SerialRED(radius_um=10), Atlas()])
+def test_plans_of_the_grid_are_rehearsed_although_nothing_is_seen(simulated, plan):
+    seen = rehearse(plan, simulated(1))
+    assert not seen.refused and seen.waypoints > 3 and (seen.frames > 0) == isinstance(plan, Atlas)
+    low, high = seen.box["x"]
+    assert high - low > 10

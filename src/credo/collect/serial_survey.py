@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from credo.collect.crystals import Crystal, find_crystals
+from credo.collect.seams import bridged
 from credo.collect.serial_setup import Bench
 from credo.collect.serial_steering import go
 from credo.collect.steps import Look, Move, Note, Pose, Shot, Steps
@@ -98,8 +99,9 @@ class Survey:
 
 def particles(shot: Shot, bench: Bench, gap_um: float = 1.0) -> list[tuple[Crystal, float]]:
     """Particles of a search image, each with the gap to the nearest other that is dark enough to be no grain [µm]."""
-    image = np.where(bench.valid, shot.image, np.median(shot.image))  # the camera's seams at the level of the film
-    found = find_crystals(image, bench.pixel_um, gap_um=gap_um)
+    if not shot.image.any():
+        return []  # a rehearsal, whose images are black
+    found = find_crystals(bridged(shot.image), bench.pixel_um, gap_um=gap_um)
     dark = [c for c in found if c.contrast > _DARK]
     return [(c, min((_gap(c, o) for o in dark if o is not c), default=np.inf) * bench.pixel_um) for c in found]
 
