@@ -19,7 +19,7 @@ env: .venv/.stamp
 	$(UV) sync --frozen --all-extras --python $(PYTHON)
 	touch $@
 
-# Simulate a garnet with an instrument's faults, process it with nothing given, compare with the truth.
+# From a grid of crystals and an uncalibrated instrument, both simulated, to a refined structure, compared with the truth.
 demo: env
 	.venv/bin/credo demo --out demo --force
 

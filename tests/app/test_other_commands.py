@@ -99,7 +99,7 @@ def test_simulate_from_a_cif(tmp_path, capsys):
 
 
 def test_demo_is_right(tmp_path, capsys):
-    assert run(["demo", "--out", str(tmp_path / "demo")]) == 0
+    assert run(["demo", "--sample", "grossular", "--out", str(tmp_path / "demo")]) == 0
     report = _report(tmp_path / "demo")
     assert {"sample", "crystals_found", "crystals_collected", "datasets_indexed", "phases", "truth"} <= set(report)
     assert report["errors_vs_truth"]["lattice_right"] and report["errors_vs_truth"]["intensity_cc"] > 0.98
@@ -121,7 +121,7 @@ def test_demo_fails_when_the_result_is_wrong(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(module, "read_experiment", lambda _: None)
     monkeypatch.setattr(module, "read_reflections", lambda _: None)
     monkeypatch.setattr(module, "compare", lambda *_: wrong)
-    assert run(["demo", "--out", str(tmp_path / "demo")]) == 1
+    assert run(["demo", "--sample", "grossular", "--out", str(tmp_path / "demo")]) == 1
     error = capsys.readouterr().err
     assert "cell_length_percent is off by 5" in error and "0.5" in error
     assert _report(tmp_path / "demo")["errors_vs_truth"] == wrong and _report(tmp_path / "demo")["ok"] is False

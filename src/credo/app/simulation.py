@@ -48,21 +48,22 @@ def frames(
 def demo(
     *,
     sample: Annotated[
-        str, Parameter(help=f"Frames of one crystal: {_NAMES}. The whole loop: {_SCENES}.")
-    ] = "grossular",
+        str, Parameter(help=f"The whole loop: {_SCENES}. Only the frames of one crystal: {_NAMES}.")
+    ] = "zsm5",
     crystals: Annotated[
         int | None, Parameter(help="Whole loop: data sets to collect (default: as many as needed).")
     ] = None,
-    seed: Annotated[int, Parameter(help="Another seed, another crystal orientation and noise.")] = 0,
+    seed: Annotated[int, Parameter(help="Another seed, another grid, instrument and noise.")] = 0,
     out: Out = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Simulate, process with nothing given, compare with the truth; ends with 0 only if the result is right.
+    """From the grid to refined structures on the simulated microscope; ends with 0 only if they are the true ones.
 
-    A structure by its name: a rotation series of one crystal with an instrument's faults, to intensities. The whole
-    loop (zsm5, garnet, ...): a simulated microscope that calibrates, finds crystals, rotates and follows them; the data
-    are reduced, sorted into phases, merged, solved and refined. It is told the composition only.
+    The whole loop (zsm5, garnet, ...): the microscope is calibrated, the grid mapped, crystals found, rotated and
+    followed; meanwhile their data are reduced, then sorted into phases, merged, solved and refined. It is told the
+    composition only. A structure by its name (grossular, ...): only a rotation series of one crystal with an
+    instrument's faults, reduced to intensities.
     """
     folder = out or Path("demo")
     with progress() as say:

@@ -36,7 +36,7 @@ class Scene:
 SCENES = {
     "zsm5": Scene("the zeolite ZSM-5", ("ZSM-5",), "Si O2", 4),
     "zsm5-mordenite": Scene(
-        "a mixture of the zeolites ZSM-5 and mordenite", ("ZSM-5", "mordenite"), "Si O2", 10, fractions=(0.7, 0.3)
+        "a mixture of the zeolites ZSM-5 and mordenite", ("ZSM-5", "mordenite"), "Si O2", 8, fractions=(0.7, 0.3)
     ),
     "embedded-zeolites": Scene(
         "ZSM-25 and PAU, two zeolites of one family (for PST-20 and ZSM-25)", ("ZSM-25", "PAU"), "Si O2", 12, d_min=1.5,
