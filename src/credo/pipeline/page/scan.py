@@ -131,9 +131,7 @@ def _scale(found: Processed) -> str:
     if lit is not None and len(lit) == len(scan):
         phi, value = _angles(found, np.minimum(lit, limits[1]))
         chart.line(phi, value, "c3", "brightness")
-        words.append(
-            "how bright reflections are beside what they usually are (near nought: no crystal in the beam)"
-        )
+        words.append("how bright reflections are beside what they usually are (near nought: no crystal in the beam)")
     if smooth is not None:
         knots = np.clip(smooth["angle_deg"], *_limits(found))
         chart.line(knots, np.interp(knots, smooth["angle_deg"], smooth["scale"]), "c1", "crystal")
