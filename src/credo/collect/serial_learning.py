@@ -13,12 +13,12 @@ from credo.collect.steps import Look, Pose, Read, Steps, Stop, Turn, Wait
 __all__ = ["Goniometer"]
 
 #: Speed of tilts between rotations and of those that are watched [deg/s]; exposure while it turns [s].
-_FAST_DEG_S, _WATCHED_DEG_S, _WATCHED_S = 10.0, 8.0, 0.1
+_FAST_DEG_S, _WATCHED_DEG_S, _WATCHED_S = 10.0, 10.0, 0.08
 #: Farthest that a crystal strays between two images [µm]; images without it after which it is given up; error of a
 #: place in them [µm].
 _STRAY_UM, _GIVE_UP, _PLACE_UM = 1.0, 6, 0.06
 #: Tilt by which the height is measured [deg]; search exposures that it takes.
-_HEIGHT_DEG, _LONG = 12.0, 5
+_HEIGHT_DEG, _LONG = 12.0, 3
 
 
 class Goniometer:

@@ -16,7 +16,7 @@ from credo.collect.serial_setup import Bench, to_pattern, to_search
 from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import go
 from credo.collect.serial_survey import Candidate, Survey, nearest
-from credo.collect.serial_tracker import NotInBeam, PredictiveTracker, Stay
+from credo.collect.serial_tracker import NO_REFLECTIONS, NotInBeam, PredictiveTracker, Stay
 from credo.collect.steps import Ask, Done, Look, Move, Note, Once, Pause, Pose, Read, Steps
 from credo.collect.watch import BEAM_LOST, Watch
 from credo.instrument.errors import InstrumentError, Refused
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Predictive"]
 
 #: Candidates of one survey at most, and how many more than data sets that are wanted; crystals tried for learning.
-_BATCH, _SPARE, _TRIES = 24, 1.3, 3
+_BATCH, _SPARE, _TRIES = 24, 1.2, 3
 #: Time from a stop of the stage to the survey's image [s].
 _RESTED_S = 0.3
 #: Way beyond the range where a rotation begins and ends [deg].
@@ -50,7 +50,8 @@ class Predictive:
         self.model = StageModel(bench.lift)
         self.goniometer = Goniometer(bench, self.model)
         self.survey = Survey(bench, plan.gap_um)
-        self.taken = self._stays = 0
+        #: Data sets of crystals, and all that were begun; stays of the stage.
+        self.taken = self._begun = self._stays = 0
         self._learned = self._over = False
         self._between: tuple[float, float] | None = None
 
@@ -108,7 +109,6 @@ class Predictive:
 
     def _learn_stage(self, crystals: list[Candidate]) -> Steps[None]:
         """Watch the clearest crystals in turn until one was seen all the way; once in a session."""
-        low, up = self.plan.range_deg
         best = sorted(crystals, key=lambda c: -min(c.gap_um, 3.0) * min(c.contrast, 0.5))
         for one in best[:_TRIES]:
             if self._learned:
@@ -118,20 +118,30 @@ class Predictive:
             z, sd = self.model.height(*one.place)
             if sd > _ROUGH_UM:
                 z = yield from self.goniometer.rough_height()
-            stay, pose = yield from self._go_to(one, z)
-            place = yield from self._seen(one, stay, pose)
-            for end in (low - _LEAD, up + _LEAD, low - _LEAD):
-                if place is not None:
-                    at = stay.where(pose, pose.a, self.goniometer.way, pose.time, False)
-                    place = yield from self.goniometer.watch(end, at, place, one.area_um2)
-            self._learned = place is not None
+            self._learned = yield from self._watched(one, z)
             yield Note("stage", {"place_um": list(one.place), "learned": self._learned})
+
+    def _watched(self, one: Candidate, z: float | None) -> Steps[bool]:
+        """From zero tilt, at the height ``z``, to either end of the range and back; False if the crystal was lost."""
+        low, up = self.plan.range_deg
+        stay, pose = yield from self._go_to(one, z)
+        for k, end in enumerate((low - _LEAD, up + _LEAD, low - _LEAD)):
+            better, _ = self.model.height(*one.place)
+            if k and abs(better - pose.z) > _HEIGHT_UM:  # as the way so far tells it
+                pose = yield from go(Move(z=better))
+            place = yield from self._seen(one, stay, pose)
+            if place is not None:
+                at = stay.where(pose, pose.a, self.goniometer.way, pose.time, False)
+                place = yield from self.goniometer.watch(end, at, place, one.area_um2)
+            if place is None:
+                return False
+        return True
 
     def _go_to(self, one: Candidate, z: float | None) -> Steps[tuple[Stay, Pose]]:
         yield from to_search(self.bench.optics, self.bench.wide, self.bench.neutral)
         pose = yield from go(Move(x=one.place[0], y=one.place[1], z=z))
         self._stays += 1
-        name = f"{self.taken + 1:04d}"
+        name = f"{self._begun + 1:04d}"
         return Stay(one.number, self._stays, self.goniometer.turn, pose.time, one.radius_um, name), pose
 
     def _seen(self, one: Candidate, stay: Stay, pose: Pose) -> Steps[np.ndarray | None]:
@@ -154,7 +164,7 @@ class Predictive:
         name = f"crystal {one.number}"
         earlier = yield Once(name)
         if earlier is not None:
-            self.taken = int(earlier["data sets"])
+            self.taken, self._begun = int(earlier["data sets"]), int(earlier["begun"])
             return
         try:
             reason = yield from self._crystal(one)
@@ -164,7 +174,7 @@ class Predictive:
             reason = error.reason
         if reason:
             yield Note("rejected", {"place_um": list(one.place), "reason": reason})
-        yield Done(name, {"data sets": self.taken})
+        yield Done(name, {"data sets": self.taken, "begun": self._begun})
 
     def _crystal(self, one: Candidate) -> Steps[str]:
         """To the beam, seen there, rotated; returns why there is no data set, or ""."""
@@ -204,7 +214,8 @@ class Predictive:
         }  # fmt: skip
         self.goniometer.turned(sweep.direction)
         result = yield from rotate(self.rig, sweep, stay.name, about, tracker, Watch(lost=-1.0))
-        self.taken += 1
+        self._begun += 1
+        self.taken += result.reason != NO_REFLECTIONS
         answer = yield Ask(CrystalNow(stay.name, result.frames, result.angle, sweep.stop, ended=result.reason))
         self._over = answer.verdict == "stop"
         self._between = answer.range_deg

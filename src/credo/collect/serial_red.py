@@ -35,7 +35,7 @@ __all__ = ["SerialRED"]
 #: Time [s] of the setting up, of one search position, and of one crystal besides its rotation, ours and the thesis's.
 _SET_UP, _FIELD, _CRYSTAL = 70.0, 0.7, {"default": 2.0, "thesis": 14.0}
 #: Ours: search positions for a crystal that is taken; speed at which the stage is learned [deg/s].
-_FIELDS, _LEARN_DEG_S = 2.0, 8.0
+_FIELDS, _LEARN_DEG_S = 2.0, 10.0
 #: Stage move after which the thesis's baseline sets the height anew [µm]; share of the film's light below which a
 #: view is of a bar.
 _FAR, _BAR = 50.0, 0.25

@@ -93,7 +93,7 @@ class Imperfections(_Table):
     wobble_deg: float = Field(default=0.02, ge=0, description="rms tilt of the rotation axis while it turns [deg]")
     height_um: float = Field(default=8.0, ge=0, description="rms of the eucentric height over the grid [µm]")
     swing_um: float = Field(default=1.5, ge=0, description="rms amplitude of the axis's sideways swing [µm]")
-    unsteady_um: float = Field(default=0.37, ge=0, description="rms of its irregular part, over a few degrees [µm]")
+    unsteady_um: float = Field(default=0.39, ge=0, description="rms of its irregular part, over a few degrees [µm]")
     unsteady_new: float = Field(
         default=0.3, ge=0, le=1, description="share of its variance that is new whenever the tilt turns back"
     )
