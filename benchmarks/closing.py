@@ -61,6 +61,7 @@ class Grid:
 
 GRIDS = {
     "gypsum, plates on (010) within 5°, one in thirty not": Grid({"gypsum": 1.0}, {"gypsum": (0, 1, 0)}, 5.0, 1 / 30),
+    "paracetamol and 20 % gypsum, any orientation": Grid({"paracetamol": 0.8, "gypsum": 0.2}, {}),
     "ZSM-5, plates on (010) within 10°": Grid({"ZSM-5": 1.0}, {"ZSM-5": (0, 1, 0)}),
     "ZSM-5 and 20 % mordenite, any orientation": Grid({"ZSM-5": 0.8, "mordenite": 0.2}, {}),
     "ZSM-5, any orientation": Grid({"ZSM-5": 1.0}, {}),
