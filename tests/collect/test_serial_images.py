@@ -1,47 +1,10 @@
-"""Shifts between images, the place of the direct beam, and foreshortening."""
+"""The place of the direct beam, alignment, and foreshortening."""
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
-from credo.collect.seams import seams
-from credo.collect.serial_images import aligned, beam_centre, foreshortened, shift_between, translated
-from credo.model.errors import CannotDo, UnreadableInput
-
-
-def film(seed: int, size: int = 256) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    grain = ndimage.gaussian_filter(rng.normal(size=(size, size)), 3, mode="wrap")
-    return 200 * (1 + 0.1 * grain / grain.std())
-
-
-def test_shift_is_found_to_a_tenth_of_a_pixel_in_noise():
-    scene, rng = film(1), np.random.default_rng(2)
-    moved = ndimage.shift(scene, (-7.3, 21.6), order=3, mode="grid-wrap")
-    shift, height = shift_between(rng.poisson(scene), rng.poisson(moved))
-    assert np.allclose(shift, [21.6, -7.3], atol=0.15)
-    assert height > 10
-
-
-def test_what_stays_on_the_camera_does_not_win():
-    scene = film(3, 516)
-    moved = ndimage.shift(scene, (12.0, -9.0), order=1, mode="grid-wrap")
-    images = []
-    for image in (scene, moved):
-        image = image.copy()
-        image[~seams((516, 516))] *= 0.4
-        image[100, 200] = 1e5  # a hot pixel
-        images.append(image)
-    shift, _ = shift_between(*images, valid=seams((516, 516)))
-    assert np.allclose(shift, [-9.0, 12.0], atol=0.3)
-
-
-def test_reach_keeps_to_short_shifts():
-    scene = film(4)
-    moved = ndimage.shift(scene, (0.0, 60.0), order=1, mode="grid-wrap")
-    assert np.hypot(*shift_between(scene, moved, reach=20.0)[0]) <= 21
-    with pytest.raises(UnreadableInput):
-        shift_between(scene, moved[:100])
+from credo.collect.serial_images import aligned, beam_centre, foreshortened, translated
+from credo.model.errors import CannotDo
 
 
 @pytest.mark.parametrize("saturation", [np.inf, 4000.0])

@@ -8,20 +8,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from credo.collect.calibration.register import register
 from credo.collect.mosaic import lit, write_mosaic
 from credo.collect.plans import Forecast, Plan
 from credo.collect.raster import raster
 from credo.collect.rig import Rig
-from credo.collect.seams import seams
-from credo.collect.serial_images import shift_between
 from credo.collect.session import GRID, read_log
 from credo.collect.steps import Begin, Done, End, Look, Move, Once, Pause, Read, Set, Steps
 from credo.model.errors import CannotDo, CredoError
 
 __all__ = ["Atlas"]
 
-#: Part of the lit field by which the stage is moved to find how the image follows; height of a peak that counts.
-_NUDGE, _PEAK = 0.35, 6.0
+#: Part of the lit field by which the stage is moved to find how the image follows.
+_NUDGE = 0.35
 _SET_UP, _MOVE = 20.0, 3.0
 
 
@@ -89,16 +88,13 @@ class Atlas(Plan):
             return scale * np.eye(2), half  # a rehearsal, whose images are black
         radius = min(half, float(np.sqrt(mask.sum() / np.pi)))
         um = _NUDGE * radius * rig.nm_per_pixel(self.mode, self.magnification).value / 1e3
-        valid = mask & seams(first.image.shape)
         moves, shifts = [], []
         for dx, dy in ((um, 0.0), (0.0, um), (-um, 0.0), (0.0, -um)):
             yield Move(x=x + dx, y=y + dy, from_below=("x", "y"))
             shot = yield Look(self.exposure_s)
-            shift, height = shift_between(first.image, shot.image, valid, 1.5 * _NUDGE * radius)
-            if height < _PEAK:
-                raise CannotDo("the image shows too little to follow the stage", "expose longer, or begin elsewhere")
+            moved = register(first.image, shot.image, (0.0, 0.0), 1.5 * _NUDGE * radius, mask)
             moves.append([shot.before.x - first.before.x, shot.before.y - first.before.y])
-            shifts.append(-shift)
+            shifts.append([-moved.x, -moved.y])
         # the first image's own creep is the same in all of them
         a, b = np.array(moves), np.array(shifts)
         return np.linalg.lstsq(a - a.mean(axis=0), b - b.mean(axis=0), rcond=None)[0].T, radius

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from credo.collect.calibration.register import register
 from credo.collect.seams import seams
-from credo.collect.serial_images import shift_between
 from credo.io import nxmx, tiff
 from credo.io.atomic import atomic_write
 from credo.io.nxmx_stream import read_columns
@@ -24,9 +24,8 @@ from credo.model.errors import CannotDo
 
 __all__ = ["Mosaic", "lit", "stitch", "write_mosaic"]
 
-#: Height of a correlation peak that counts [standard deviations]; smallest overlap that is compared [px, pixels], and
-#: farthest that neighbours are looked for from where K puts them [px].
-_PEAK, _OVERLAP, _SHARED, _REACH = 6.0, 40, 5000, 20.0
+#: Smallest overlap that is compared [px, pixels]; how far from where K puts them neighbours are looked for [px].
+_OVERLAP, _SHARED, _REACH = 40, 5000, 20.0
 #: Weight of a tile's read-out against a pair's shift.
 _HELD = 0.05
 #: Pixels of the map at most along an edge.
@@ -134,10 +133,11 @@ def _common(a: np.ndarray, b: np.ndarray, expected: np.ndarray) -> np.ndarray | 
         return None
     level = float(np.median(one[both]))
     one, other = np.where(both, one, level), np.where(both, other, level)
-    shift, height = shift_between(one, other, both, _REACH)
-    if height < _PEAK:
+    try:
+        moved = register(one, other, (0.0, 0.0), _REACH, both)
+    except CannotDo:
         return None
-    return np.array([dx, dy]) + shift
+    return np.array([dx + moved.x, dy + moved.y])
 
 
 def _drawn(flat: list[np.ndarray], stage: np.ndarray, matrix: np.ndarray):

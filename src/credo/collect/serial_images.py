@@ -1,4 +1,4 @@
-"""Images and patterns compared: shift between two images, place of the direct beam, alignment of a series.
+"""Patterns compared: place of the direct beam, alignment of a series; images foreshortened by a tilt.
 
 Places are (x, y) in pixels, pixel j reaching from j to j + 1.
 """
@@ -7,59 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from credo.kernels.untyped import fft, ndimage
-from credo.model.errors import CannotDo, UnreadableInput
+from credo.kernels.untyped import ndimage
+from credo.model.errors import CannotDo
 
-__all__ = ["aligned", "beam_centre", "foreshortened", "shift_between", "translated"]
+__all__ = ["aligned", "beam_centre", "foreshortened", "translated"]
 
-#: Blur that is taken off an image before it is compared, and that its noise is seen through [px].
-_COARSE, _FINE = 16.0, 1.2
 #: Rms width of the window in which the direct beam is centred [px], how often at most, and until it stands still [px].
 _WINDOW, _ROUNDS, _STILL = 2.5, 12, 1e-4
-
-
-def shift_between(
-    a: np.ndarray, b: np.ndarray, valid: np.ndarray | None = None, reach: float = np.inf
-) -> tuple[np.ndarray, float]:
-    """(shift (2,) [px], height of its peak in standard deviations): b is a, moved by the shift.
-
-    Cross-correlation of the images divided by their own blur, under a Hann window; the peak by parabolas. ``valid``:
-    False where the camera's pixels are not like the others: what does not move there would win. ``reach``: the
-    longest shift that is looked for [px].
-    """
-    if a.shape != b.shape or a.ndim != 2 or min(a.shape) < 32:
-        raise UnreadableInput(f"images of {a.shape} and {b.shape} cannot be compared", "two of at least 32 pixels")
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in a.shape)).astype(np.float32)
-    fa, fb = (fft.rfft2(_flat(image, valid) * window) for image in (a, b))
-    map_ = fft.irfft2(fb * np.conj(fa), s=a.shape)
-    far = np.hypot(*np.meshgrid(*(np.minimum(np.arange(n), n - np.arange(n)) for n in a.shape), indexing="ij")) > reach
-    i, j = np.unravel_index(int(np.where(far, -np.inf, map_).argmax()), a.shape)
-    height = float((map_[i, j] - map_.mean()) / map_.std())
-    shift = []
-    for axis, k in ((1, int(j)), (0, int(i))):
-        n = a.shape[axis]
-        line = map_[i] if axis == 1 else map_[:, j]
-        low, mid, high = (float(line[(k + d) % n]) for d in (-1, 0, 1))
-        bend = 2 * mid - low - high
-        sub = float(np.clip((high - low) / (2 * bend), -0.5, 0.5)) if bend > 0 else 0.0
-        shift.append((k + n // 2) % n - n // 2 + sub)
-    return np.array(shift), height
-
-
-def _flat(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """``image`` over its blur, less one; bad pixels (not ``valid``, or far brighter than the blur) are zero.
-
-    What is dark is clipped, lest one crystal at the border outweigh the grain of all the film.
-    """
-    data = image.astype(np.float32)
-    weight = np.ones_like(data) if valid is None else valid.astype(np.float32)
-    for _ in range(2):
-        share = np.maximum(ndimage.gaussian_filter(weight, _COARSE), 1e-3)
-        coarse = np.maximum(ndimage.gaussian_filter(data * weight, _COARSE) / share, 1e-6)
-        weight *= data < 4 * coarse + 20
-    fine = ndimage.gaussian_filter(np.where(weight > 0, data / coarse - 1, 0), _FINE)
-    limit = 4 * float(np.median(np.abs(fine[::3, ::3]))) + 1e-9
-    return np.clip(fine, -limit, limit)
 
 
 def foreshortened(image: np.ndarray, matrix: np.ndarray, centre: np.ndarray, ratio: float) -> np.ndarray:

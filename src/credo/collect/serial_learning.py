@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from credo.collect.serial_images import foreshortened, shift_between
+from credo.collect.calibration.register import register
+from credo.collect.serial_images import foreshortened
 from credo.collect.serial_setup import Bench
 from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_survey import nearest
 from credo.collect.steps import Look, Pose, Read, Steps, Stop, Turn, Wait
+from credo.model.errors import CannotDo
 
 __all__ = ["Goniometer"]
 
@@ -53,10 +55,11 @@ class Goniometer:
         tilts = np.radians([shot.after.a for shot in shots])
         ratio = float(np.cos(tilts[1]) / np.cos(tilts[0]))
         as_seen = foreshortened(shots[0].image, self.bench.image, self.bench.beam_px, ratio)
-        shift, height = shift_between(as_seen, shots[1].image, self.bench.valid, 250)
-        if height < 6:
+        try:
+            moved = register(as_seen, shots[1].image, (0.0, 0.0), 250)
+        except CannotDo:
             return None
-        across = float(np.linalg.solve(self.bench.image, shift)[1])
+        across = float(np.linalg.solve(self.bench.image, [moved.x, moved.y])[1])
         return here.z - self.bench.lift * across / float(np.sin(tilts[1]) - np.sin(tilts[0]))
 
     def watch(self, end: float, at: Where, place: np.ndarray, area_um2: float) -> Steps[np.ndarray | None]:

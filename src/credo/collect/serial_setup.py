@@ -16,11 +16,12 @@ from credo.collect.calibration.brightness import beam_brightness
 from credo.collect.calibration.deflectors import DeflectorSettings
 from credo.collect.calibration.needs import beam_need, deflector_need, focus_need, stage_need
 from credo.collect.calibration.ready import Need, Policy, ready
+from credo.collect.calibration.register import register
 from credo.collect.calibration.stage import StageSettings
 from credo.collect.calibration.views import approach_focus
 from credo.collect.rig import Rig
 from credo.collect.seams import bridged, seams
-from credo.collect.serial_images import beam_centre, shift_between
+from credo.collect.serial_images import beam_centre
 from credo.collect.steps import Look, Move, Note, Read, Set, Steps
 from credo.collect.tracking import fit_disc
 from credo.model.errors import CannotDo
@@ -237,9 +238,9 @@ def _lift(o: SerialOptics, rig: Rig) -> Steps[float]:
     yield Move(z=here.z + _LIFT_UM)
     high = yield Look(_LONG * o.search_exposure)
     yield Move(z=here.z, a=here.a)
-    shift, _ = shift_between(low.image, high.image, seams(rig.camera.shape), 80)
+    moved = register(low.image, high.image, (0.0, 0.0), 80)
     stage = 1e-3 * np.array(rig.stage_matrix(o.search_mode, o.magnification).value)
-    found = float((stage @ shift)[1]) / ((high.after.z - low.after.z) * np.sin(np.radians(_LIFT_DEG)))
+    found = float((stage @ [moved.x, moved.y])[1]) / ((high.after.z - low.after.z) * np.sin(np.radians(_LIFT_DEG)))
     if not 0.5 < abs(found) < 1.5:
         raise CannotDo(f"tilted, a height of 1 µm moves the image by {found:.2f} of its sine", "is a the tilt axis?")
     return float(np.sign(found))

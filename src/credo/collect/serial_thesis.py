@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from credo.collect.calibration.register import register
 from credo.collect.crystals import Crystal, find_by_threshold, opaque
 from credo.collect.rig import Rig
 from credo.collect.rotation import Sweep
 from credo.collect.seams import bridged
-from credo.collect.serial_images import shift_between
 from credo.collect.serial_setup import Bench, to_pattern
 from credo.collect.serial_steering import Steering, go
 from credo.collect.steps import Look, Move, Pose, Read, Set, Shot, Steps
@@ -108,8 +108,8 @@ def height_by_two(bench: Bench, tilt_deg: float = 10.0, step_um: float = 4.0) ->
         yield from go(Move(a=here.a + tilt_deg))
         tilted = yield Look(bench.optics.search_exposure)
         yield from go(Move(a=here.a))
-        shift, _ = shift_between(flat.image, tilted.image, bench.valid)
-        shifts.append(float(np.linalg.solve(bench.image, shift)[1]))
+        moved = register(flat.image, tilted.image)
+        shifts.append(float(np.linalg.solve(bench.image, [moved.x, moved.y])[1]))
     change = (shifts[1] - shifts[0]) / step_um
     if abs(change) < 0.05:
         raise CannotDo("the image does not move with the height at this tilt", "begin where there is something to see")

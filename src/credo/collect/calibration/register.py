@@ -59,15 +59,20 @@ def _bad(data: np.ndarray, middle: np.ndarray) -> np.ndarray:
 
 
 def register(
-    reference: np.ndarray, image: np.ndarray, near: tuple[float, float] | None = None, within: float = np.inf
+    reference: np.ndarray,
+    image: np.ndarray,
+    near: tuple[float, float] | None = None,
+    within: float = np.inf,
+    lit: np.ndarray | None = None,
 ) -> Moved:
     """The shift of ``image`` (ny, nx) against ``reference``, looked for ``within`` so many pixels of ``near``.
 
-    Bad pixels, a Timepix's cross, what is outside the beam and the camera's border are left out. Raises CannotDo where
-    the two do not show the same place, or nothing with a contrast.
+    Bad pixels, a Timepix's cross, what is outside the beam and the camera's border are left out. ``lit`` (ny, nx): what
+    is in the beam of both, where dark things (a mesh's bars) belong to the image; found from each image if absent.
+    Raises CannotDo where the two do not show the same place, or nothing with a contrast.
     """
-    a, good_a = _contrast(reference)
-    b, good_b = _contrast(image)
+    a, good_a = _contrast(reference, lit)
+    b, good_b = _contrast(image, lit)
     step = max(max(a.shape) // _COARSE, 1)
     (x, y), clear = _searched(a, good_a, b, good_b, step, near, within)
     bin2 = max(max(a.shape) // _FINE, 1)
@@ -75,19 +80,20 @@ def register(
     return Moved(float(x * bin2), float(y * bin2), float(esd * bin2), clear)
 
 
-def _contrast(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _contrast(image: np.ndarray, lit: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """The image over its local mean, less 1, and where it is known: lit, not a bad pixel, not the cross."""
     data = np.asarray(image, dtype=np.float32)
     middle = _median(data)
     bad = _bad(data, middle)
     known = np.asarray(seams(data.shape) & ~bad)
-    smooth = ndimage.gaussian_filter(middle, 4)
-    lit = smooth > 0.35 * np.percentile(smooth, 95)
+    if lit is None:
+        smooth = ndimage.gaussian_filter(middle, 4)
+        lit = smooth > 0.35 * np.percentile(smooth, 95)
     # the beam's soft edge moves with nothing, or with the beam: a band of it is left out
     band = 2 * max(data.shape[0] // 50, 4) + 1
     lit = ndimage.uniform_filter(ndimage.binary_opening(lit, iterations=2).astype(np.float32), band) > 1 - 0.5 / band**2
     known = np.logical_and(known, lit)
-    if known.sum() < 0.02 * known.size or not smooth.any():
+    if known.sum() < 0.02 * known.size or not data.any():
         raise CannotDo("too little of the image is lit", "spread the beam, or look where the film is whole")
     weight = _broad(known.astype(np.float32))
     mean = _broad(np.where(known, data, 0)) / np.maximum(weight, 1e-6)
