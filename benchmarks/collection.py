@@ -3,12 +3,14 @@
 ``--peers PYTHON``: of an environment with ``pip install instamatic``. Each side runs in a process of its own, rounds
 take turns; CPU time of the process, its system calls included. 200 counting frames, to SMV and MRC with the direct
 beam's place, which is what Instamatic writes after every rotation, and what ``credo collect`` writes for
-``formats = ["smv", "mrc"]``. ``floor``: what writing the bytes costs alone; ``growing``: NXmx while collecting.
+``formats = ["smv", "mrc"]``. ``floor``: what writing the bytes costs alone; ``growing``: NXmx while collecting;
+``nowhere``: the same conversions with every file opened for writing replaced by the null device.
 """
 
 from __future__ import annotations
 
 import argparse
+import builtins
 import json
 import os
 import shutil
@@ -16,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -31,10 +34,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=516, help="pixels along an edge")
     parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
-    parser.add_argument("--side", choices=["credo", "growing", "instamatic", "floor"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        print(json.dumps(_SIDES[given.side](given.folder, given.size)))
+        side, _, where = given.side.partition(", ")
+        print(json.dumps(_N / _SIDES[side](given.folder, given.size, bool(where))))
         return 0
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         _report(_compared(given, Path(folder)), given)
@@ -54,14 +58,35 @@ def frames(size: int) -> np.ndarray:
     return images
 
 
-def timed(work: Callable[[], None]) -> float:
-    began = time.process_time()
-    work()
-    return _N / (time.process_time() - began)
+def timed(work: Callable[[], None], nowhere: bool = False) -> float:
+    """CPU seconds."""
+    with _to_nowhere() if nowhere else nullcontext():
+        began = time.process_time()
+        work()
+        return time.process_time() - began
 
 
-def credo(folder: Path, size: int) -> float:
-    """Frames per CPU-second."""
+@contextmanager
+def _to_nowhere() -> Iterator[None]:
+    """Files that are opened for writing are the null device."""
+    plain, low = builtins.open, os.open
+
+    def open_(name, mode="r", *args, **kwargs):
+        writes = isinstance(name, (str, Path)) and any(c in mode for c in "wxa")
+        return plain(os.devnull if writes else name, mode.replace("x", "w") if writes else mode, *args, **kwargs)
+
+    def low_(name, flags, *args, **kwargs):
+        return low(os.devnull, os.O_WRONLY) if flags & os.O_CREAT else low(name, flags, *args, **kwargs)
+
+    builtins.open, os.open = open_, low_
+    try:
+        yield
+    finally:
+        builtins.open, os.open = plain, low
+
+
+def credo(folder: Path, size: int, nowhere: bool = False) -> float:
+    """CPU seconds."""
     from credo.collect.dataset import CENTRED, beam_place
     from credo.io.convert import write_frames
     from credo.io.xds_inp import write_xds_inp
@@ -78,11 +103,11 @@ def credo(folder: Path, size: int) -> float:
         write_frames(folder / "RED", "mrc", e, ArrayFrames(images))
         write_xds_inp(folder / "SMV" / "XDS.INP", e, "data/?????.img")
 
-    return timed(work)
+    return timed(work, nowhere)
 
 
-def growing(folder: Path, size: int) -> float:
-    """Frames per CPU-second appended to an NXmx file, each flushed, as while collecting."""
+def growing(folder: Path, size: int, nowhere: bool = False) -> float:
+    """CPU seconds of appending to an NXmx file, each flushed, as while collecting."""
     from credo.collect.dataset import COLUMNS
     from credo.io.nxmx_stream import GrowingNXmx
     from credo.model import Beam, Detector, Experiment, Goniometer, Scan
@@ -98,10 +123,10 @@ def growing(folder: Path, size: int) -> float:
             store.append(image, values | {"number": i + 1})
         store.close()
 
-    return timed(work)
+    return timed(work, nowhere)
 
 
-def floor(folder: Path, size: int) -> float:
+def floor(folder: Path, size: int, nowhere: bool = False) -> float:
     """The same bytes by nothing but ``open`` and ``write``."""
     images = frames(size)
     for name in ("a", "b"):
@@ -114,10 +139,10 @@ def floor(folder: Path, size: int) -> float:
                     stream.write(head)
                     stream.write(image.data)
 
-    return timed(work)
+    return timed(work, nowhere)
 
 
-def instamatic(folder: Path, size: int) -> float:
+def instamatic(folder: Path, size: int, nowhere: bool = False) -> float:
     """Its own conversion of a buffer, the beam's place found on every frame, 1 thread (8 are not faster)."""
     package = next(Path(p) / "instamatic" for p in sys.path if (Path(p) / "instamatic").is_dir())
     shutil.copytree(package / "config", Path(os.environ["instamatic"]) / "config", dirs_exist_ok=True)  # noqa: SIM112
@@ -136,14 +161,15 @@ def instamatic(folder: Path, size: int) -> float:
         )  # fmt: skip
         conversion.threadpoolwriter(smv_path=folder / "SMV", mrc_path=folder / "RED", workers=1)
 
-    return timed(work)
+    return timed(work, nowhere)
 
 
 _SIDES = {"credo": credo, "growing": growing, "instamatic": instamatic, "floor": floor}
 
 
 def _compared(given: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
-    sides = ["credo", "floor", "growing", *(["instamatic"] if given.peers else [])]
+    peers = ["instamatic", "instamatic, nowhere"] if given.peers else []
+    sides = ["credo", "credo, nowhere", "floor", "growing", *peers]
     found: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(given.rounds):
         for side in sides:
@@ -156,7 +182,7 @@ def _compared(given: argparse.Namespace, folder: Path) -> dict[str, list[float]]
 
 
 def _one(given: argparse.Namespace, side: str, place: Path) -> float:
-    python = given.peers if side == "instamatic" else Path(sys.executable)
+    python = given.peers if side.startswith("instamatic") else Path(sys.executable)
     home = place.parent / "home"
     home.mkdir(exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -174,9 +200,10 @@ def _report(found: dict[str, list[float]], given: argparse.Namespace) -> None:
     for side, values in found.items():
         print(f"| {side} | {max(values):.0f} | {np.median(values):.0f} | {1e3 / max(values):.2f} ms |")
     if "instamatic" in found:
-        best = max(found["credo"]) / max(found["instamatic"])
-        median = np.median(found["credo"]) / np.median(found["instamatic"])
-        print(f"credo / instamatic: {best:.1f} (best), {median:.1f} (median)")
+        for where in ("", ", nowhere"):
+            ours, theirs = found[f"credo{where}"], found[f"instamatic{where}"]
+            ratio = f"{max(ours) / max(theirs):.1f} (best), {np.median(ours) / np.median(theirs):.1f} (median)"
+            print(f"credo / instamatic{where}: {ratio}")
 
 
 if __name__ == "__main__":
