@@ -141,6 +141,11 @@ class Watcher:
                 self.more = (*self.more, place)
             self._looked = -1e9
 
+    def renew(self, report: dict[str, Any]) -> None:
+        """The batch beside has a new report."""
+        self.phases = phases_of(self.out, report)
+        self.merged = frozenset(_places(report))
+
     def step(self) -> list[Seen]:
         """New data sets, new frames, new lattices: those crystals of which something new is known."""
         now = time.monotonic()
@@ -332,13 +337,8 @@ def watch(
     watcher, ended = Watcher(root, out, settings), threading.Event()
     outcome: dict[str, Any] = {}
 
-    def renewed(numbers: dict[str, Any]) -> None:
-        outcome["report"] = numbers
-        watcher.phases = phases_of(out, numbers)
-        watcher.merged = frozenset(_places(numbers))
-
     def beside() -> None:
-        link = Link(ended.is_set, renewed, lambda: watcher.more)
+        link = Link(ended.is_set, watcher.renew, lambda: watcher.more)
         try:
             outcome["report"] = batch(root, out, settings.for_batch(), progress=progress, link=link)
         except CredoError as error:
