@@ -18,7 +18,7 @@ from credo.collect.serial_steering import go
 from credo.collect.serial_survey import Candidate, Survey, nearest
 from credo.collect.serial_tracker import NO_REFLECTIONS, NotInBeam, PredictiveTracker, Stay
 from credo.collect.steps import Ask, Done, Look, Move, Note, Once, Pause, Pose, Read, Steps
-from credo.collect.watch import BEAM_LOST, Watch
+from credo.collect.watch import BEAM_LOST
 from credo.instrument.errors import InstrumentError, Refused
 from credo.model.errors import CannotDo
 
@@ -213,7 +213,7 @@ class Predictive:
             "beam_um": bench.optics.beam_um,
         }  # fmt: skip
         self.goniometer.turned(sweep.direction)
-        result = yield from rotate(self.rig, sweep, stay.name, about, tracker, Watch(lost=-1.0))
+        result = yield from rotate(self.rig, sweep, stay.name, about, tracker, tracker.watch)
         self._begun += 1
         self.taken += result.reason != NO_REFLECTIONS
         answer = yield Ask(CrystalNow(stay.name, result.frames, result.angle, sweep.stop, ended=result.reason))

@@ -19,10 +19,11 @@ from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import Steering, go
 from credo.collect.steps import Ask, Move, Note, Pose, Set, Shot, Steps
 from credo.collect.tracking import Disc, Expected, find_shadow, fit_disc
+from credo.collect.watch import CRYSTAL_LOST, Watch
 from credo.instrument.errors import InstrumentError
 from credo.model.errors import CannotDo
 
-__all__ = ["LEFT", "NO_REFLECTIONS", "NotInBeam", "PredictiveTracker", "Stay", "lit_share"]
+__all__ = ["LEFT", "NO_REFLECTIONS", "Faint", "NotInBeam", "PredictiveTracker", "Stay", "lit_share"]
 
 NO_REFLECTIONS, LEFT = "no reflections", "the crystal left the beam and was not found around it"
 
@@ -36,8 +37,23 @@ _VIEW_UM, _GAIN = 0.04, 0.15
 _TAKEN_UP, _CLOSE_UM = 0.7, 0.3
 #: Beams in which a crystal is looked for that the narrow one does not show, in radii of that.
 _WIDER = (1.8, 2.7)
+#: Share of the first frames' reflections that asks for a view, when it is not reached over so many degrees.
+_FAINT, _FAINT_DEG = 0.12, 2.0
 #: Standard deviation of a place, in beam radii, above which nothing is said of the share in the beam.
 _UNKNOWN = 0.6
+
+
+class Faint(Watch):
+    """Faint reflections are no reason to stop but to look: ``doubt`` tells of them, the lost beam still stops."""
+
+    def __init__(self) -> None:
+        super().__init__(lost=_FAINT, patience=_FAINT_DEG)
+        self.doubt = False
+
+    def see(self, image: np.ndarray, angle: float) -> str:
+        reason = super().see(image, angle)
+        self.doubt = reason == CRYSTAL_LOST
+        return "" if self.doubt else reason
 
 
 class NotInBeam(CannotDo):
@@ -78,6 +94,7 @@ class PredictiveTracker:
         self.looks = self.frames = 0
         self.dose_rate = 0.0
         self._first = FirstFrames()
+        self.watch = Faint()
         self._seen_at = np.inf
         self._disc: Disc | None = None
         #: Of each frame of data, where the crystal was predicted and where the beam was.
@@ -126,7 +143,8 @@ class PredictiveTracker:
         mean, sd = self.model.predict(self._where(ahead, now.time))
         try:
             yield from self._steering.aim(mean)
-            if self._in_doubt(float(sd.max()), ahead):
+            faint = self.watch.doubt and abs(ahead - self._seen_at) > _FAINT_DEG
+            if faint or self._in_doubt(float(sd.max()), ahead):
                 if (yield from self._view()) is None:
                     return LEFT
                 mean, _ = self.model.predict(self._where(ahead + step, now.time))
