@@ -15,7 +15,10 @@ myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
-html_theme_options = {"description": "3D electron diffraction, from the grid to the refined structure", "page_width": "1000px"}
+html_theme_options = {
+    "description": "3D electron diffraction, from the grid to the refined structure",
+    "page_width": "1000px",
+}
 suppress_warnings = ["myst.header"]
 
 
