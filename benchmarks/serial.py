@@ -106,11 +106,11 @@ class Judge:
 
     def _frame(self, one: Set, event: Event) -> None:
         true = self.scope.diary[-1]
-        if one.ident is None:
+        if event.facts["role"] == "data" and one.ident is None:
             self._nearest(one, true)
         one.role.append(event.facts["role"])
         one.angle.append((true.first.alpha, true.last.alpha))
-        one.share.append(true.share.get(one.ident, 0.0))
+        one.share.append(true.share.get(one.ident, 0.0) if one.ident is not None else 0.0)
         if event.facts["role"] == "data":
             image = event.shot.image  # type: ignore[union-attr]
             self._valid = seams(image.shape) if self._valid is None else self._valid
@@ -118,7 +118,8 @@ class Judge:
             one.measured.append(beam_centre(image, self._valid))
 
     def _nearest(self, one: Set, true: Any) -> None:
-        """The particle that is nearest to the beam when the data set begins."""
+        """The particle that the data set is of: the nearest to the beam at its first frame of data (views come before,
+        by which the beam is brought to it)."""
         found = self.scope.specimen.around(true.first, true.beam.centre, true.beam.radius + 2)
         one.ident = -1
         if len(found):

@@ -190,4 +190,4 @@ def anneal(
         merit = cc - geometry - 0.5 * max(0.0, fewest - total) / top
         if merit > best:
             best, best_cc, best_site = merit, cc, site[:n].copy()
-    return best, best_cc, best_site
+    return float(best), best_cc, best_site

@@ -91,8 +91,8 @@ def _contrast(image: np.ndarray, lit: np.ndarray | None) -> tuple[np.ndarray, np
         lit = smooth > 0.35 * np.percentile(smooth, 95)
     # the beam's soft edge moves with nothing, or with the beam: a band of it is left out
     band = 2 * max(data.shape[0] // 50, 4) + 1
-    lit = ndimage.uniform_filter(ndimage.binary_opening(lit, iterations=2).astype(np.float32), band) > 1 - 0.5 / band**2
-    known = np.logical_and(known, lit)
+    inside = ndimage.uniform_filter(ndimage.binary_opening(lit, iterations=2).astype(np.float32), band)
+    known &= np.asarray(inside) > 1 - 0.5 / band**2
     if known.sum() < 0.02 * known.size or not data.any():
         raise CannotDo("too little of the image is lit", "spread the beam, or look where the film is whole")
     weight = _broad(known.astype(np.float32))
