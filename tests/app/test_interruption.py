@@ -20,10 +20,17 @@ def _report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
+def _listening() -> None:
+    """Hear Ctrl-C, also when the tests were started in the background of a shell, which makes its children deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _started(program: str, series: Path, out: Path) -> subprocess.Popen:
     """A run that is under way: its first report is there."""
     words = [program, "process", str(series), "--out", str(out)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=_listening
+    )
     deadline = time.monotonic() + 300
     while not (out / "report.json").exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
