@@ -21,7 +21,7 @@ def _report(folder: Path) -> dict:
 
 
 def _listening() -> None:
-    """Hear Ctrl-C, also when the tests were started in the background of a shell, which makes its children deaf to it."""
+    """Hear Ctrl-C, also when the tests run in the background of a shell, which makes its children deaf to it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
