@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from credo.io import nxmx
-from credo.io.nxmx_stream import GrowingNXmx, mend, read_columns
+from credo.io.nxmx_stream import GrowingNXmx, being_written, mend, read_columns
 from credo.io.open import open_experiment
 from credo.model import Beam, Detector, Experiment, Goniometer, Scan
 from credo.model.errors import CannotDo
@@ -42,7 +42,9 @@ def test_read_while_it_grows_and_afterwards(tmp_path):
     np.testing.assert_array_equal(growing.read(4), np.full((40, 50), 4))
     store.append(np.zeros((40, 50), dtype=np.uint16), values(6, 8))
     better = np.array([0.01234567, 0.913, 1.8142, 3.61, 4.513, 5.4121, 6.3139])
+    assert being_written(store.path)
     store.close({"omega": better, "omega_end": better + 0.8}, origin=(25.5, 20.5))
+    assert not being_written(store.path)
     found = open_experiment(store.path)
     assert found.frames is not None and len(found.frames) == 7
     assert found.experiment.detector.origin == (25.5, 20.5)
@@ -65,7 +67,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert nxmx.read(path).shape[0] == 5  # as it lies there
-    assert mend(path, {"dose": np.arange(5.0)}) == 5
+    assert being_written(path) and mend(path, {"dose": np.arange(5.0)}) == 5
+    assert not being_written(path)
     with h5py.File(path, "r") as file:
         assert file["entry/data/data"].shape == (5, 40, 50)
         assert file["entry/data/data"][3].max() == 3

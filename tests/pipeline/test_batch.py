@@ -228,6 +228,40 @@ def test_watch_takes_in_what_arrives(tree, tmp_path):
     assert report["datasets"] == 1 and report["phases"][0]["datasets"] == ["g0"]
 
 
+def test_what_a_collection_has_open_is_not_taken_in(tree, tmp_path):
+    """Collection waits for an answer longer than data sets rest: only when it has closed the file it is there."""
+    root, news = tmp_path / "root", []
+    shutil.copytree(tree / "monday" / "g0", root / "g0")
+    image = next((root / "g0").glob("*.img"))
+    growing = image.with_name(f".{image.name}.spare")
+    growing.touch()
+    ticks: list[Tick] = []
+
+    def told(numbers):
+        news.append(numbers)
+
+    def waited(tick):
+        ticks.append(tick)
+        if len(ticks) > 6:
+            growing.unlink(missing_ok=True)
+
+    link = Link(stop=lambda: bool(news and news[-1]["datasets"]), told=told)
+    settings = SETTINGS.model_copy(update={"watch": True, "quiet": 0.1, "solve": False})
+    batch(root, tmp_path / "out", settings, progress=waited, link=link)
+    assert [n["datasets"] for n in news] == [0, 1] and not growing.exists()
+
+
+def test_a_watch_tells_of_phases_before_it_solves_them(tree, tmp_path):
+    """Whoever asks what is lacking does not wait for structures."""
+    root, news = tmp_path / "root", []
+    shutil.copytree(tree / "monday", root)
+    link = Link(stop=lambda: len(news) > 1, told=lambda n: news.append(n))
+    settings = SETTINGS.model_copy(update={"watch": True, "quiet": 0.1})
+    batch(root, tmp_path / "out", settings, link=link)
+    assert [n["phases"][0]["structure"] is None for n in news] == [True, False]
+    assert news[1]["phases"][0]["structure"]["ok"] and len(news[0]["phases"][0]["members"]) == 3
+
+
 def test_nothing_to_do(tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "notes.cif").write_text("data_x\n")

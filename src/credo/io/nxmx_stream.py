@@ -20,7 +20,7 @@ from credo.io.nxmx_write import omega_attributes, write_static
 from credo.model import Experiment
 from credo.model.errors import CannotDo
 
-__all__ = ["GrowingNXmx", "mend", "read_columns"]
+__all__ = ["GrowingNXmx", "being_written", "mend", "read_columns"]
 
 #: Columns that NXmx has a place for, with their units; all others go to /entry/credo.
 _PLACES = {
@@ -53,7 +53,7 @@ class GrowingNXmx:
         filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if quick else {}
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._spare = self.path.with_name(f".{self.path.name}.spare")
+            self._spare = _spare_of(self.path)
             _fill(self._spare, max(_SPARE, _SPARE_FRAMES * rows * columns_ * np.dtype(dtype).itemsize))
             self._file = h5py.File(self.path, "x", libver="latest", locking=False)
             entry = write_static(self._file, experiment, dtype)
@@ -127,6 +127,15 @@ class _writing:
             raise CannotDo(f"{self.path}: could not be written ({reason})", "free space on the disk") from error
 
 
+def _spare_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.spare")
+
+
+def being_written(path: Path) -> bool:
+    """Whether a :class:`GrowingNXmx` is not closed yet, however long it rests; also where a crash left it so."""
+    return _spare_of(path).exists()
+
+
 def _fill(path: Path, size: int) -> None:
     """A file whose space is really taken."""
     with path.open("wb") as stream:
@@ -187,4 +196,5 @@ def mend(path: Path, final: Mapping[str, np.ndarray] | None = None, origin: tupl
         for place in (*(p for p, _, _ in _PLACES.values()), *(f"{_OWN}/{k}" for k in entry[_OWN])):
             entry[place].resize(n, axis=0)
         _settle(file, final or {}, origin)
+    _spare_of(path).unlink(missing_ok=True)
     return n

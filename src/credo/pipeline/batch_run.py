@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from credo.io.nxmx_stream import being_written
 from credo.io.project import write_json
 from credo.merge.known_phases import KnownPhase
 from credo.model import CannotDo, Cell
@@ -26,8 +27,27 @@ from credo.pipeline.solve import SolveFileSettings
 
 __all__ = ["Batch"]
 
+#: A file that a collection has not closed is taken for what a crash left when it rests so long [s].
+_LEFT_S = 600.0
 #: Phases whose cells are tried on what fits nowhere, and the share of its spots that one must explain.
 _CELLS, _EXPLAINS = 4, 0.5
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What is in by now, and the phases that it makes."""
+
+    tree: Tree
+    rows: dict[str, dict[str, Any]]
+    twins: dict[str, str]
+    sets: list[DataSet]
+    sorting: Sorting
+    phases: list[dict[str, Any]]
+
+    @property
+    def unsolved(self) -> bool:
+        """Whether a structure was not tried yet."""
+        return any(p["ok"] and p["structure"] is None for p in self.phases)
 
 
 class Batch:
@@ -44,6 +64,7 @@ class Batch:
         self._merge = MergeSettings(d_min=settings.d_min)
         self._taken: dict[str, str] = {}
         self._since: dict[str, tuple[str, float]] = {}
+        self._now: _Standing | None = None
 
     def once(self) -> dict[str, Any]:
         """Find, process, sort, merge, solve; nothing that is there already is done again."""
@@ -51,12 +72,18 @@ class Batch:
         tree = self._find()
         if not tree.sets and not self.settings.watch:
             raise CannotDo(nothing_found(self.root, tree), "give a folder with data sets, or the data set itself")
-        return self._bring(tree, tree.sets if not self.settings.watch else self._quiet(tree))
+        if self.settings.watch:
+            return self._bring(tree, self._quiet(tree))
+        self._bring(tree, tree.sets)
+        return self._solved()
 
     def again(self) -> dict[str, Any] | None:
-        """Look for data sets that are new or have changed, and are quiet, and take them in; ``None``: none came."""
+        """Look for data sets that are new or have changed, and are quiet, and take them in; where none came, solve what
+        is not solved yet, so that nobody waits for structures who asks what the phases lack. ``None``: nothing new."""
         tree = self._find()
         ready = [s for s in self._quiet(tree) if self._taken.get(s.name) != self._since[s.name][0]]
+        if not ready and self._now is not None and self._now.unsolved and self.settings.solve:
+            return self._solved()
         if not ready:
             self.progress(Tick(f"waiting for data sets below {self.root}", 0, 0))
             _sleep(min(self.settings.quiet / 4, 2.0), self.link.stop)
@@ -71,22 +98,25 @@ class Batch:
         return Tree(tuple(sorted(unique, key=lambda s: natural(s.name))), tuple(x for t in trees for x in t.left))
 
     def _quiet(self, tree: Tree) -> list[Found]:
-        """Those unchanged for the time that the settings say."""
+        """Those unchanged for the time that the settings say. A collection that waits for an answer writes nothing
+        meanwhile: what it has not closed yet is still growing."""
         now, out = time.monotonic(), []
         for s in tree.sets:
             stamp = stamp_of(s.files)
             if self._since.get(s.name, ("", 0.0))[0] != stamp:
                 age = time.time() - max((f.stat().st_mtime for f in s.files if f.exists()), default=0.0)
                 self._since[s.name] = stamp, now - max(age, 0.0)
-            if now - self._since[s.name][1] >= self.settings.quiet:
+            growing = any(being_written(f) for f in s.files)
+            if now - self._since[s.name][1] >= (max(self.settings.quiet, _LEFT_S) if growing else self.settings.quiet):
                 out.append(s)
         return out
 
     def _bring(self, tree: Tree, sets: Sequence[Found]) -> dict[str, Any]:
-        """Process ``sets``, then sort, merge and solve all that are in by now."""
+        """Process ``sets``, then sort and merge all that are in by now."""
         self._taken |= {s.name: stamp_of(s.files) for s in sets}
         self._each(sets)
-        return self._phases(replace(tree, sets=tuple(s for s in tree.sets if s.name in self._taken)))
+        self._now = self._phases(replace(tree, sets=tuple(s for s in tree.sets if s.name in self._taken)))
+        return self._numbers(self._now)
 
     def _each(self, sets: Sequence[Found]) -> None:
         """Process what is not settled; states go to the catalogue as they come."""
@@ -137,8 +167,8 @@ class Batch:
     def _tick(self, stage: str, done: int, total: int, message: str = "") -> None:
         self.progress(Tick(stage, done, total, self.pool.running(), message))
 
-    def _phases(self, tree: Tree) -> dict[str, Any]:
-        """Sort everything that was processed, merge and solve each phase, and tell all."""
+    def _phases(self, tree: Tree) -> _Standing:
+        """Sort everything that was processed, and merge each phase."""
         rows = {s.name: self._row(s.name) for s in tree.sets}
         twins = twins_of(rows)
         sets, sorting = self._sorted(rows, twins)
@@ -148,10 +178,12 @@ class Batch:
             sets, sorting = self._sorted(rows, twins)
         # for the page; n² distances would be most of it
         write_json(self.out / "sorting.json", {k: v for k, v in sorting.numbers.items() if k != "distance"})
-        phases = self._merged(sets, sorting, rows, "phases")
-        self._solved(phases)
-        self.store.set_phases([(p["name"], p["key"], "done" if p["ok"] else "failed", p) for p in phases])
-        numbers = batch_report(tree, rows, twins, sets, sorting, phases)
+        return _Standing(tree, rows, twins, sets, sorting, self._merged(sets, sorting, rows, "phases"))
+
+    def _numbers(self, now: _Standing) -> dict[str, Any]:
+        """Tell all, in the catalogue and to the report."""
+        self.store.set_phases([(p["name"], p["key"], "done" if p["ok"] else "failed", p) for p in now.phases])
+        numbers = batch_report(now.tree, now.rows, now.twins, now.sets, now.sorting, now.phases)
         for row in numbers["sets"]:
             self.store.settle(row["dataset"], phase=row["phase"] or "")
         return numbers
@@ -214,17 +246,17 @@ class Batch:
         for k, answer in self._answers("merging", 0, len(phases)):
             phases[k] |= answer
         for p in phases:
-            p["known"] = None
+            p["known"] = p["structure"] = None
             if p["ok"]:
                 p["known"], p["known_probability"] = name_of(Cell(*p["cell"]), p["centring"], self.known)
         return phases
 
-    def _solved(self, phases: list[dict[str, Any]]) -> None:
-        """Structures of the phases that are complete enough, into the entries of ``phases``."""
-        wanted = compositions(self.settings.composition)
+    def _solved(self) -> dict[str, Any]:
+        """Structures of the phases that are complete enough, into the entries of the phases; the report with them."""
+        assert self._now is not None
+        phases, wanted = self._now.phases, compositions(self.settings.composition)
         todo = []
         for k, p in enumerate(phases):
-            p["structure"] = None
             if not (p["ok"] and self.settings.solve):
                 continue
             if (p["completeness"] or 0) < self.settings.solve_completeness:
@@ -241,6 +273,7 @@ class Batch:
             self.pool.submit(k, task, self.settings.timeout)
         for k, answer in self._answers("solving", 0, len(todo)):
             phases[k]["structure"] = answer
+        return self._numbers(self._now)
 
 
 def _sleep(seconds: float, stop: Callable[[], bool]) -> None:

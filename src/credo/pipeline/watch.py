@@ -26,6 +26,7 @@ from credo.merge.live_cells import SortedCells, add
 from credo.model import Cell, CredoError, UnreadableInput
 from credo.physics.symmetry import laue_rotations, unique_reflections
 from credo.pipeline.batch import BatchSettings, Link, Tick, batch
+from credo.pipeline.batch_find import FEWEST
 from credo.pipeline.cluster_known import known_phases
 from credo.pipeline.merge import Merged
 from credo.pipeline.watch_company import Company, Outlook
@@ -37,8 +38,9 @@ from credo.pipeline.watch_socket import PORT, PathServer
 
 __all__ = ["Seen", "WatchSettings", "Watcher", "phase_now", "phases_of", "watch"]
 
-#: How often folders are looked through for new data sets, and open ones for frames [s].
-_LOOK, _POLL = 2.0, 0.1
+#: How often folders are looked through for new data sets, and open ones for frames [s]; a data set that grew no more
+#: for so long is closed, whether the batch has it or not [s].
+_LOOK, _POLL, _CLOSED = 2.0, 0.1, 600.0
 #: Frames that are read before the others get their turn.
 _TURN = 40
 
@@ -96,10 +98,11 @@ class Seen:
 
 @dataclass
 class _Open:
-    """A data set that may still grow: ``waiting``: its newest frames are not in its state yet."""
+    """A data set that may still grow: ``waiting``: its newest frames are not in its state yet. ``live`` is None once it
+    is closed: its frames and spots are let go, which hundreds of data sets could not keep."""
 
     source: Growing
-    live: LiveSet
+    live: LiveSet | None
     newest: float = field(default_factory=time.monotonic)
     waiting: bool = False
     rough: bool = False
@@ -121,6 +124,7 @@ class Watcher:
         ]
         self._keys: set[tuple[str, str]] = set()
         self._open: dict[str, _Open] = {}
+        self._ended: set[str] = set()
         self._steps: dict[str, float] = {}
         self._looked = -1e9
         self._lock = threading.Lock()
@@ -159,8 +163,7 @@ class Watcher:
 
     def _look_ahead(self) -> None:
         """The outlook anew where crystals came to rest, or phases were merged, since it was made."""
-        newest = max((o.newest for o in self._open.values()), default=0.0)
-        rest = [n for n, o in self._open.items() if o.newest < newest and n in self.seen]
+        rest = self._at_rest()
         for name in (n for n in rest if n not in self._sorted):
             self._sorted.add(name)
             crystal = self.seen[name].state.crystal
@@ -169,6 +172,18 @@ class Watcher:
         if (len(rest), id(self.phases)) != self._outlook_of:
             self._outlook_of = len(rest), id(self.phases)
             self._outlook = self._company.outlook([self.seen[n].state for n in rest], self.phases, self.settings.goal)
+
+    def _at_rest(self) -> list[str]:
+        """Data sets that grow no more: a newer one does, or collection said so. Those that the batch has are closed."""
+        newest = max((o.newest for o in self._open.values()), default=0.0)
+        rest = []
+        for name, o in self._open.items():
+            folder = str(o.source.folder.resolve())
+            if not o.waiting and name in self.seen and (o.newest < newest or folder in self._ended):
+                rest.append(name)
+                if folder in self.merged or newest - o.newest > _CLOSED:
+                    o.live = None
+        return rest
 
     def next_plan(self, name: str) -> Advice:
         """What to do with a crystal now, by the name of its data set; a state that is not there yet says go on."""
@@ -183,6 +198,8 @@ class Watcher:
         ``wait_s``: how long to wait for the crystal's frames to be seen, or its data set to be merged.
         """
         end = time.monotonic() + wait_s
+        if crystal.ended:
+            self._ended.add(str(Path(crystal.folder).resolve()))
         while not self._up_to_date(crystal) and time.monotonic() < end:
             time.sleep(_POLL)
         goal = self.settings.goal
@@ -194,8 +211,9 @@ class Watcher:
         return while_turning(crystal, seen.state, self.phases, goal, self.settings.tilt, self._outlook)
 
     def _up_to_date(self, crystal: CrystalNow) -> bool:
-        if crystal.ended:
-            return str(Path(crystal.folder).resolve()) in self.merged
+        if crystal.ended:  # what is too short to be a data set never gets into the batch
+            merged = str(Path(crystal.folder).resolve()) in self.merged and self._outlook_of[1:] == (id(self.phases),)
+            return merged or crystal.frames < FEWEST
         seen = self._seen_of(crystal)
         return seen is not None and seen.state.frames >= crystal.frames
 
@@ -248,6 +266,8 @@ class Watcher:
         """Frames first; a lattice when they suffice, or when there are none left to read: then at once what the last
         lattice makes of them, and after it the lattice settled anew."""
         count = 0
+        if o.live is None:
+            return []
         for image in o.source.new():
             o.live.add(image.number, image.data)
             o.newest, o.waiting, count = time.monotonic(), True, count + 1

@@ -46,6 +46,16 @@ def test_preferred_orientation_points_along_the_beam():
     assert angle.mean() == pytest.approx(5 * np.sqrt(np.pi / 2), rel=0.15)
 
 
+def test_some_lie_anyhow():
+    """Of directions at random cos θ is even: half of them are beyond 60° of the beam, either way round."""
+    settings = {"preferred": (0, 1, 0), "preferred_spread_deg": 5.0, "preferred_share": 0.7, "density": 0.02}
+    scope = make(settings)
+    table = scope.specimen.sample.near(np.zeros(2), 100.0)
+    b = np.linalg.inv(scope.specimen.structures[0].cell.B).T @ np.array([0, 1, 0])
+    along = np.abs(np.einsum("nij,j->ni", table.orientation, b / np.linalg.norm(b))[:, 2])
+    assert np.mean(along < 0.5) == pytest.approx(0.15, abs=0.04)
+
+
 def test_clusters_touch():
     loose, dense = (Sample(SampleSettings(clustered=c, density=0.005), 2).near(np.zeros(2), 200.0) for c in (0.0, 0.8))
     nearest = []

@@ -92,7 +92,9 @@ class Sample:
         quaternions = rng.normal(size=(n, 4))
         orientation = Rotation.from_quat(quaternions).as_matrix() if n else np.empty((0, 3, 3))
         if s.preferred is not None:
-            orientation = self._leaning(phase, rng)
+            leaning = self._leaning(phase, rng)
+            follows = rng.uniform(size=n) < s.preferred_share if s.preferred_share < 1 else np.ones(n, dtype=bool)
+            orientation = np.where(follows[:, None, None], leaning, orientation)
         twin = rng.uniform(size=n) < s.second_lattice
         lean = Rotation.from_rotvec(rng.normal(size=(n, 3)) * np.radians(8.0)).as_matrix() if n else orientation
         mosaicity = s.mosaicity_deg * np.exp(0.3 * rng.normal(size=n))

@@ -30,6 +30,7 @@ class SampleSettings(_Table):
         default=None, description="direction [u v w] that points along the beam at zero tilt"
     )
     preferred_spread_deg: float = Field(default=10.0, ge=0, description="rms deviation from it [deg]")
+    preferred_share: float = Field(default=1.0, ge=0, le=1, description="share of the crystals that lie so")
     clustered: float = Field(default=0.25, ge=0, le=1, description="share of crystals that touch another one")
     debris: float = Field(default=0.10, ge=0, description="amorphous particles per crystal")
     disorder: float = Field(
