@@ -1,6 +1,9 @@
 """Whom a collection asks: first frames judged, a watch by its socket, and the first that objects."""
 
 import socket
+import threading
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,10 +101,10 @@ def server():
 
 
 def test_a_watch_is_asked_by_its_socket(server, tmp_path):
-    remote = Remote(server.address)
+    remote = Remote(server.address, still=True)
     one = CrystalNow("0001", 6, -50.0, 60.0, folder=str(tmp_path))
     assert remote.ask(one) == Decision("continue", "so far", (-50.0, 20.0), ("A",))
-    assert server.got == [(one, 0.0)]
+    assert server.got == [(one, 600.0)]
     # not at every frame; and always at the end
     for frames in (7, 9, 12, 13):
         remote.ask(CrystalNow("0001", frames, -48.0, 60.0, folder=str(tmp_path)))
@@ -109,9 +112,32 @@ def test_a_watch_is_asked_by_its_socket(server, tmp_path):
     assert [c.frames for c, _ in server.got] == [6, 12, 13] and server.got[-1][0].ended == "target angle"
 
 
+def test_nobody_waits_while_a_crystal_turns(tmp_path):
+    """The answer to a question of one frame is there at a later one; that to a crystal before is not taken for it."""
+    free, asked = threading.Event(), []
+
+    def ask(crystal, _):
+        asked.append(crystal.frames)
+        free.wait(10)
+        return Decision("abandon", f"{crystal.name} at {crystal.frames}")
+
+    server = PathServer(lambda *_: None, port=0, ask=ask)
+    remote = Remote(server.address)
+    now = CrystalNow("0001", 6, -50.0, 60.0, folder=str(tmp_path))
+    said = [remote.ask(replace(now, frames=n)) for n in (6, 12, 18)]
+    assert said == [Decision()] * 3 and asked in ([], [6])
+    free.set()
+    end = time.monotonic() + 10
+    while remote.ask(replace(now, frames=19)).goes_on and time.monotonic() < end:
+        time.sleep(0.01)
+    assert remote.ask(replace(now, frames=19)).reason == "0001 at 6" and asked == [6]
+    assert remote.ask(replace(now, name="0002", frames=1)) == Decision()
+    server.close()
+
+
 def test_no_answer_is_to_go_on(server, tmp_path):
     said = []
-    remote = Remote(server.address, say=said.append)
+    remote = Remote(server.address, still=True, say=said.append)
     assert remote.ask(CrystalNow("0001", 6, 0.0, 60.0, folder=str(tmp_path / "gone"))) == Decision()
     assert "no such file" in said[0]
     server.close()

@@ -115,12 +115,14 @@ def address_of(text: str) -> tuple[str, int]:
 class Remote:
     """A `credo watch` that listens at ``address``. Where it does not answer in time, the answer is to go on.
 
-    ``still``: time stands still meanwhile (the simulated instrument), so that it may take long.
+    While a crystal turns nobody waits: a question goes out at every sixth frame, and its answer holds from the frame at
+    which it is there. ``still``: time stands still meanwhile (the simulated instrument), so that it may take long.
     """
 
     def __init__(self, address: tuple[str, int], still: bool = False, say: Callable[[str], None] | None = None) -> None:
         self.address, self.still, self._say = address, still, say or (lambda _: None)
-        self._lock, self._last = threading.Lock(), ("", 0, Decision())
+        self._lock, self._worker = threading.Lock(), ThreadPoolExecutor(1, thread_name_prefix="asking")
+        self._last, self._waiting = ("", 0, Decision()), False
         try:
             socket.create_connection(address, timeout=5).close()
         except OSError as error:
@@ -130,12 +132,26 @@ class Remote:
             ) from error
 
     def ask(self, crystal: CrystalNow) -> Decision:
-        """A question while the crystal turns goes out at every sixth frame; between them the last answer holds."""
+        """What is to be done with the crystal, as far as it is known."""
+        if crystal.ended:
+            return self._asked(crystal)
         name, frames, said = self._last
-        if crystal.ended or name != crystal.name or crystal.frames - frames >= _EVERY:
-            said = self._asked(crystal)
-            self._last = crystal.name, crystal.frames, said
-        return said
+        if name == crystal.name and crystal.frames - frames < _EVERY:
+            return said
+        self._last = crystal.name, crystal.frames, said if name == crystal.name else Decision()
+        if self.still:
+            self._answered(crystal)
+        elif not self._waiting:
+            self._waiting = True
+            self._worker.submit(self._answered, crystal)
+        return self._last[2]
+
+    def _answered(self, crystal: CrystalNow) -> None:
+        """The answer is kept, unless another crystal turns by now."""
+        said, self._waiting = self._asked(crystal), False
+        name, frames, _ = self._last
+        if name == crystal.name:
+            self._last = name, frames, said
 
     def _asked(self, crystal: CrystalNow) -> Decision:
         patience = _PATIENCE_S if self.still else _LATER_S if crystal.ended else _SOON_S
