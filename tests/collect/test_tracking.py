@@ -49,6 +49,19 @@ def test_pixels_that_are_not_like_others_are_left_out():
     assert found.seen and np.hypot(found.offset[0] - 25, found.offset[1] + 30) < 0.1 * RADIUS
 
 
+def test_a_bar_of_the_mesh_is_no_shadow():
+    """Its straight edge may hide half of the disc; the crystal beside it is found, and where there is none, none."""
+    x, y = np.meshgrid(np.arange(512) + 0.5, np.arange(512) + 0.5)
+    bar = (x - CENTRE[0]) * 0.5 + (y - CENTRE[1]) > 20
+    for contrast in (0.25, 0.0):
+        frame = np.where(bar, 0, _frame(contrast=contrast)).astype(np.uint16)
+        disc = fit_disc(frame)
+        found = find_shadow(frame, disc, Expected((20.0, -24.0), 20.0, 18.0))
+        assert found.seen == (contrast > 0)
+        if contrast:
+            assert np.hypot(found.offset[0] - 25, found.offset[1] + 30) < 0.1 * RADIUS
+
+
 def test_thesis_method_at_strong_contrast():
     frame = _frame(contrast=0.6)
     disc = disc_by_sums(frame)

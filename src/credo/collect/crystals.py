@@ -46,9 +46,12 @@ class Crystal:
 
 
 def find_crystals(
-    image: np.ndarray, pixel_um: float, *, false_alarms: float = 0.05, gap_um: float = 1.0, edge_um: float = 1.0
-) -> list[Crystal]:
+    image: np.ndarray, pixel_um: float, *, false_alarms: float = 0.05, gap_um: float = 1.0, edge_um: float = 1.0,
+    valid: np.ndarray | None = None,
+) -> list[Crystal]:  # fmt: skip
     """Crystals in ``image`` (ny, nx) of positive counts, the most significant first.
+
+    ``valid`` (ny, nx): False where pixels were not measured but bridged (``seams``): there nothing is found by itself.
 
     Matched filters for discs, whitened by the power spectrum of this image's own background; the threshold is that at
     which a Gaussian background with this spectrum shows ``false_alarms`` peaks in the whole image (mean Euler
@@ -60,7 +63,8 @@ def find_crystals(
     px = pixel_um * factor
     hidden = _hidden(small, px)
     contrast, weight = _contrast(small, px, hidden)
-    z, radius, threshold = _significance(contrast * weight, hidden, px, false_alarms)
+    measured = weight if valid is None else weight * (_binned(valid, factor)[0] == 1)
+    z, radius, threshold = _significance(contrast * measured, hidden, px, false_alarms)
     found, taken = [], np.zeros(z.shape, dtype=bool)
     for i, j in _peaks(z, hidden, threshold):
         if taken[i, j]:

@@ -8,13 +8,17 @@ import numpy as np
 
 from credo.collect.crystals import Crystal, find_crystals
 from credo.collect.rig import Rig
+from credo.collect.seams import bridged
 from credo.collect.serial_setup import Bench, to_search
 from credo.collect.steps import Look, Move, Pose, Steps
 
-__all__ = ["Found", "look_for_crystals", "raster", "view_um"]
+__all__ = ["Fields", "Found", "look_for_crystals", "raster", "view_um"]
 
 #: Part of the search image that is searched: its border is the neighbour's.
 _VIEW = 0.8
+#: Share of a raster's place that is film if nothing is known; places so near tell of each other [pitches]; way of the
+#: stage that weighs as much as film all over the view [µm].
+_FILM, _BESIDE, _WAY_UM = 0.6, 1.6, 250.0
 #: Contrast below which a spot of the search image is taken for the film's texture.
 _DARK = 0.1
 
@@ -27,6 +31,33 @@ def raster(middle: tuple[float, float], radius: float, pitch: float) -> np.ndarr
         row = [(i * pitch, j * pitch) for i in range(-n, n + 1) if np.hypot(i, j) * pitch <= radius + 1e-9]
         rows += row if k % 2 == 0 else row[::-1]
     return np.array(rows) + np.array(middle)
+
+
+class Fields:
+    """Places (n, 2) [µm] of a raster of this ``pitch`` that wait to be looked at, the most promising next: beside film
+    that was seen, then where nothing is known, last beside bars of the mesh."""
+
+    def __init__(self, places: np.ndarray, pitch: float) -> None:
+        self.left, self.pitch = places, pitch
+        #: Of each place that was looked at, x, y [µm], and the share of its view that was film.
+        self.looked = np.empty((0, 3))
+
+    def __bool__(self) -> bool:
+        return len(self.left) > 0
+
+    def next(self, here: tuple[float, float]) -> tuple[float, float]:
+        """The place to look at next, the stage being ``here``."""
+        gap = np.hypot(*(self.left[:, None] - self.looked[None, :, :2]).transpose(2, 0, 1))
+        near = gap < _BESIDE * self.pitch
+        film = (_FILM + near @ self.looked[:, 2]) / (1 + near.sum(axis=1))
+        way = np.hypot(*(self.left - np.array(here)).T)
+        x, y = self.left[int(np.argmax(film - way / _WAY_UM))]
+        return float(x), float(y)
+
+    def look(self, x: float, y: float, film: float) -> None:
+        """The place was looked at."""
+        self.left = self.left[np.hypot(*(self.left - (x, y)).T) > 1e-6]
+        self.looked = np.vstack([self.looked, (x, y, film)])
 
 
 def view_um(rig: Rig, bench: Bench) -> float:
@@ -77,7 +108,7 @@ def look_for_crystals(bench: Bench, x: float, y: float, gap_um: float = 1.0) -> 
     shot = yield Look(bench.optics.search_exposure)
     if not shot.image.any():
         return []
-    crystals = _dark_ones(find_crystals(shot.image, bench.pixel_um, gap_um=gap_um))
+    crystals = _dark_ones(find_crystals(bridged(shot.image), bench.pixel_um, gap_um=gap_um, valid=bench.valid))
     half = _VIEW / 2 * np.array(shot.image.shape[::-1])
     middle = np.array(shot.image.shape[::-1]) / 2
     gaps = _gaps(crystals) * bench.pixel_um

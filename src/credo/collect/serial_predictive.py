@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credo.collect.advice import CrystalNow
-from credo.collect.raster import raster, view_um
+from credo.collect.raster import Fields, raster, view_um
 from credo.collect.rig import Rig
 from credo.collect.rotation import Sweep, rotate
 from credo.collect.serial_learning import Goniometer
 from credo.collect.serial_setup import Bench, to_pattern, to_search
 from credo.collect.serial_stage import StageModel, Where
 from credo.collect.serial_steering import go
-from credo.collect.serial_survey import Candidate, Survey, nearest
+from credo.collect.serial_survey import Candidate, Particle, Survey
 from credo.collect.serial_tracker import NO_REFLECTIONS, NotInBeam, PredictiveTracker, Stay
 from credo.collect.steps import Ask, Done, Look, Move, Note, Once, Pause, Pose, Read, Steps
 from credo.collect.watch import BEAM_LOST
@@ -33,9 +33,8 @@ _BATCH, _SPARE, _TRIES = 24, 1.2, 3
 _RESTED_S = 0.3
 #: Way beyond the range where a rotation begins and ends [deg].
 _LEAD = 1.0
-#: Height that the stage is moved for [µm]; error of a place in a search image [µm]; how far a crystal may lie from
-#: where it is expected: so far, and so many standard deviations more [µm].
-_HEIGHT_UM, _PLACE_UM, _NEAR_UM, _NEAR_SD = 0.4, 0.08, 0.5, 2.5
+#: Height that the stage is moved for [µm]; error of a place in a search image [µm].
+_HEIGHT_UM, _PLACE_UM = 0.4, 0.08
 #: Standard deviation of the height from which it is measured by the image [µm].
 _ROUGH_UM = 3.0
 #: Radius of the beam at least, per radius of the crystal (many are longer than wide), and besides [µm].
@@ -49,15 +48,15 @@ class Predictive:
         self.plan, self.rig, self.bench = plan, rig, bench
         self.model = StageModel(bench.lift)
         self.goniometer = Goniometer(bench, self.model)
-        self.survey = Survey(bench, plan.gap_um)
+        self.survey = Survey(bench, plan.gap_um, max(map(abs, plan.range_deg)))
         #: Data sets of crystals, and all that were begun; stays of the stage.
         self.taken = self._begun = self._stays = 0
         self._learned = self._over = False
         self._between: tuple[float, float] | None = None
 
     def collect(self, middle: tuple[float, float]) -> Steps[int]:
-        places = raster(middle, self.plan.radius_um, view_um(self.rig, self.bench))
-        fields = list(places[np.argsort(np.hypot(*(places - np.array(middle)).T), kind="stable")])
+        pitch = view_um(self.rig, self.bench)
+        fields = Fields(raster(middle, self.plan.radius_um, pitch), pitch)
         batch = 0
         while fields and self._goes_on():
             batch += 1
@@ -70,36 +69,48 @@ class Predictive:
     def _goes_on(self) -> bool:
         return self.taken < self.plan.max_crystals and not self._over
 
-    def _surveyed(self, batch: int, fields: list[np.ndarray]) -> Steps[list[Candidate]]:
-        """Candidates of as many ``fields`` (which are used up) as are needed; after a crash those that were found."""
+    def _surveyed(self, batch: int, fields: Fields) -> Steps[list[Candidate]]:
+        """Candidates of as many ``fields`` as are needed; after a crash those that were found."""
         earlier = yield Once(f"survey {batch}")
         if earlier is not None:
-            del fields[: int(earlier["fields"])]
+            for x, y, film in earlier["fields"]:
+                fields.look(x, y, film)
             crystals = [Candidate.of(told) for told in earlier["crystals"]]
             for one in crystals:
                 self.survey.add(one)
+            self.survey.seen += [Particle((x, y), area) for x, y, area in earlier["particles"]]
         else:
-            wanted = min(_BATCH, int(np.ceil(_SPARE * (self.plan.max_crystals - self.taken))) + 1)
-            crystals, n = [], 0
-            yield from to_search(self.bench.optics, self.bench.wide, self.bench.neutral)
-            yield from self.goniometer.tilt(0.0)
-            while n < len(fields) and len(crystals) < wanted:
-                yield Pause()
-                crystals += yield from self._field(*fields[n])
-                n += 1
-            del fields[:n]
-            yield Done(f"survey {batch}", {"fields": n, "crystals": [vars(one) for one in crystals]})
+            crystals = yield from self._looked_for(batch, fields)
         for one in crystals:
             self._learn_place(one)
         return crystals
 
+    def _looked_for(self, batch: int, fields: Fields) -> Steps[list[Candidate]]:
+        wanted = min(_BATCH, int(np.ceil(_SPARE * (self.plan.max_crystals - self.taken))) + 1)
+        crystals, begun, known = [], len(fields.looked), len(self.survey.seen)
+        yield from to_search(self.bench.optics, self.bench.wide, self.bench.neutral)
+        pose = yield from self.goniometer.tilt(0.0)
+        here = (pose.x, pose.y)
+        while fields and len(crystals) < wanted:
+            yield Pause()
+            here = fields.next(here)
+            crystals += yield from self._field(*here)
+            fields.look(*here, self.survey.film)
+        crystals = yield from self.survey.clear(crystals)
+        facts = {
+            "fields": fields.looked[begun:].tolist(), "crystals": [vars(one) for one in crystals],
+            "particles": [[*one.place, one.area_um2] for one in self.survey.seen[known:]],
+        }  # fmt: skip
+        yield Done(f"survey {batch}", facts)
+        return crystals
+
     def _field(self, x: float, y: float) -> Steps[list[Candidate]]:
         try:
-            return (yield from self.survey.look(float(x), float(y)))
+            return (yield from self.survey.look(x, y))
         except CannotDo as error:
             if _ends_the_run(error):
                 raise
-            yield Note("field", {"place_um": [float(x), float(y)], "crystals": 0, "reason": error.reason})
+            yield Note("field", {"place_um": [x, y], "crystals": 0, "reason": error.reason})
             return []
 
     def _learn_place(self, one: Candidate) -> None:
@@ -149,8 +160,7 @@ class Predictive:
         shot = yield Look(self.bench.optics.search_exposure)
         where = stay.where(pose, shot.after.a, self.goniometer.way, shot.after.time, False)
         mean, sd = self.model.predict(where)
-        area = one.area_um2 * float(np.cos(np.radians(shot.after.a)))
-        place = nearest(shot, self.bench, mean, _NEAR_UM + _NEAR_SD * float(np.hypot(*sd)), area)
+        place = self.survey.recognised(shot, one, mean, sd)
         if place is not None:
             self.model.learn(where, place, _PLACE_UM)
         return place

@@ -24,6 +24,9 @@ _INNER, _VISIBLE = 0.94, 0.35
 _CLEAR, _SHAPE = 10.0, 0.08
 #: Most that a film's thickness varies the depth by, over a shadow; significance against that of a deep shadow.
 _UNEVEN, _DEEP = 0.05, 5.0
+#: A bar of the mesh is darker than this part of the disc's level, and crosses the disc's edge over more than so many
+#: radii of the crystal; margin around it [px at which the disc is compared].
+_OPAQUE, _CHORD, _MARGIN = 0.12, 2.5, 2
 #: The constant beside a shadow is that of a disc this many times as large: coarse texture is the same in both.
 _AROUND = 1.8
 #: Radii tried without a prediction (in beam radii), and with one (in the predicted radius).
@@ -106,9 +109,9 @@ def find_shadow(
 
     The disc is divided by its level, and a place's significance is that of the depth which a least-squares fit of
     (constant + shadow) finds there, in units of the scatter of such depths over the disc: texture of the film counts as
-    noise. With ``expected`` the places are weighted by its Gaussian. Seen: a blank disc would show as much with the
-    probability ``false_alarm`` (Gaussian noise). ``valid`` (as ``frame``): False where the camera's pixels are not
-    like the others (the cross of a Timepix).
+    noise; bars of the mesh do not count as disc. With ``expected`` the places are weighted by its Gaussian. Seen: a
+    blank disc would show as much with the probability ``false_alarm`` (Gaussian noise). ``valid`` (as ``frame``): False
+    where the camera's pixels are not like the others (the cross of a Timepix).
     """
     _check(frame)
     if not 0 < false_alarm < 1 or disc.radius < 4:
@@ -117,9 +120,10 @@ def find_shadow(
     half = patch.shape[0] / 2
     y, x = np.indices(patch.shape) + 0.5 - half
     inside = (np.hypot(x, y) < _INNER * disc.radius / scale).astype(np.float32)
+    sizes = [q * expected.radius / scale for q in _NEAR] if expected else [q * disc.radius / scale for q in _ANY]
+    inside[_bars(patch < _OPAQUE * disc.level, inside > 0, float(np.median(sizes)))] = 0
     if valid is not None:
         inside *= _patch(valid, disc)[0] > 0.999
-    sizes = [q * expected.radius / scale for q in _NEAR] if expected else [q * disc.radius / scale for q in _ANY]
     d = inside * (1 - patch / disc.level)
     depth, z, radius, free = _registered(d, inside, sizes, disc.level * scale**2)
     score = 0.5 * np.maximum(z, 0) ** 2
@@ -241,6 +245,18 @@ def _patch(frame: np.ndarray, disc: Disc) -> tuple[np.ndarray, float]:
     yb, xb = min(y0 + n, frame.shape[0]), min(x0 + n, frame.shape[1])
     out[ya - y0 : yb - y0, xa - x0 : xb - x0] = frame[ya:yb, xa:xb]
     return _means(out, scale), float(scale)
+
+
+def _bars(dark: np.ndarray, disc: np.ndarray, radius: float) -> np.ndarray:
+    """What bars of the mesh hide, with a margin: ``dark`` areas along the edge of the ``disc`` (both (n, n)), longer
+    there than a crystal of ``radius`` [px] could be."""
+    labels, n = ndimage.label(dark & disc)
+    if n == 0:
+        return labels > 0
+    edge = disc & ~ndimage.binary_erosion(disc)
+    bar = np.bincount(labels[edge], minlength=n + 1) > _CHORD * radius
+    bar[0] = False
+    return ndimage.binary_dilation(bar[labels], iterations=_MARGIN) if bar.any() else bar[labels]
 
 
 def _registered(d: np.ndarray, inside: np.ndarray, sizes: list[float], electrons: float):
