@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from credo.app.cli import run
 from credo.model import CannotDo, UnreadableInput
 from credo.physics.rotation_series import FaultSettings, SeriesSettings
-from credo.pipeline.batch import BatchSettings, Link, Tick, batch
+from credo.pipeline.batch import Batch, BatchSettings, Link, Tick, batch
 from credo.pipeline.batch_settings import compositions
 from credo.pipeline.explain import explain
 from credo.pipeline.simulate import simulate_frames
@@ -260,6 +261,15 @@ def test_a_watch_tells_of_phases_before_it_solves_them(tree, tmp_path):
     batch(root, tmp_path / "out", settings, link=link)
     assert [n["phases"][0]["structure"] is None for n in news] == [True, False]
     assert news[1]["phases"][0]["structure"]["ok"] and len(news[0]["phases"][0]["members"]) == 3
+
+
+def test_a_cell_that_a_member_more_has_changed_a_little_is_not_tried_again(tmp_path):
+    nobody = cast(Any, None)
+    recipe = Batch(tmp_path, tmp_path, SETTINGS, (), nobody, nobody)
+    first = recipe._shape({"cell": [20.09, 19.74, 13.14, 90, 90, 90], "space_group": "P m m m"})
+    assert recipe._shape({"cell": [20.11, 19.71, 13.16, 90, 90, 90], "space_group": "P n m a"}) == first
+    for cell, group in (([20.3, 19.74, 13.14, 90, 90, 90], "P n m a"), (first["cell"], "C m c m")):
+        assert recipe._shape({"cell": cell, "space_group": group})["space_group"] == group
 
 
 def test_nothing_to_do(tmp_path):

@@ -196,6 +196,7 @@ def test_a_run_that_finds_nothing_hands_over_what_it_saw():
         reduce_frames(Opened(experiment, ArrayFrames(data)), ProcessSettings(), lambda _: None)
     found = raised.value.found
     assert raised.value.exit_code == 1
+    assert raised.value.numbers == {"n_frames": 12, "n_spots": len(found.spots)}
     assert raised.value.reason in found.report.warnings[0]
     assert raised.value.remedy in found.report.warnings[0]
     assert "Mean of the frames" in Outline(page(found)).text

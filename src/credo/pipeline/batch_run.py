@@ -29,13 +29,16 @@ __all__ = ["Batch"]
 
 #: A file that a collection has not closed is taken for what a crash left when it rests so long [s].
 _LEFT_S = 600.0
-#: Phases whose cells are tried on what fits nowhere, and the share of its spots that one must explain.
-_CELLS, _EXPLAINS = 4, 0.5
+#: Phases whose cells are tried on what fits nowhere, how many spots it must have, and the share of them that a cell
+#: must explain.
+_CELLS, _SPOTS, _EXPLAINS = 4, 30, 0.5
+#: Relative difference of cells of which only one is tried.
+_SAME_CELL = 0.003
 
 
 @dataclass(frozen=True)
 class _Standing:
-    """What is in by now, and the phases that it makes."""
+    """What is in by now, and the phases that it makes. ``second``: what fits nowhere had its second chance."""
 
     tree: Tree
     rows: dict[str, dict[str, Any]]
@@ -43,6 +46,7 @@ class _Standing:
     sets: list[DataSet]
     sorting: Sorting
     phases: list[dict[str, Any]]
+    second: bool
 
     @property
     def unsolved(self) -> bool:
@@ -65,6 +69,8 @@ class Batch:
         self._taken: dict[str, str] = {}
         self._since: dict[str, tuple[str, float]] = {}
         self._now: _Standing | None = None
+        self._helped: dict[str, dict[str, Any]] = {}
+        self._tried: list[dict[str, Any]] = []
 
     def once(self) -> dict[str, Any]:
         """Find, process, sort, merge, solve; nothing that is there already is done again."""
@@ -78,10 +84,13 @@ class Batch:
         return self._solved()
 
     def again(self) -> dict[str, Any] | None:
-        """Look for data sets that are new or have changed, and are quiet, and take them in; where none came, solve what
-        is not solved yet, so that nobody waits for structures who asks what the phases lack. ``None``: nothing new."""
+        """Look for data sets that are new or have changed, and are quiet, and take them in. Second chances, solutions
+        wait until none came: nobody waits for them who asks what the phases lack. ``None``: nothing new."""
         tree = self._find()
         ready = [s for s in self._quiet(tree) if self._taken.get(s.name) != self._since[s.name][0]]
+        if not ready and self._now is not None and not self._now.second:
+            self._now = self._phases(self._now.tree, True)
+            return self._numbers(self._now)
         if not ready and self._now is not None and self._now.unsolved and self.settings.solve:
             return self._solved()
         if not ready:
@@ -115,7 +124,8 @@ class Batch:
         """Process ``sets``, then sort and merge all that are in by now."""
         self._taken |= {s.name: stamp_of(s.files) for s in sets}
         self._each(sets)
-        self._now = self._phases(replace(tree, sets=tuple(s for s in tree.sets if s.name in self._taken)))
+        tree = replace(tree, sets=tuple(s for s in tree.sets if s.name in self._taken))
+        self._now = self._phases(tree, not self.settings.watch)
         return self._numbers(self._now)
 
     def _each(self, sets: Sequence[Found]) -> None:
@@ -167,18 +177,23 @@ class Batch:
     def _tick(self, stage: str, done: int, total: int, message: str = "") -> None:
         self.progress(Tick(stage, done, total, self.pool.running(), message))
 
-    def _phases(self, tree: Tree) -> _Standing:
-        """Sort everything that was processed, and merge each phase."""
+    def _phases(self, tree: Tree, second: bool) -> _Standing:
+        """Sort everything that was processed, with a second chance or without, and merge each phase."""
         rows = {s.name: self._row(s.name) for s in tree.sets}
+        rows |= {n: r for n, r in self._helped.items() if n in rows and r["stamp"] == rows[n]["stamp"]}
         twins = twins_of(rows)
         sets, sorting = self._sorted(rows, twins)
-        again = self._second(tree, rows, twins, sets, sorting)
+        todo = self._lone(tree, rows, twins, sets, sorting)
+        again = self._second(todo, rows, sets, sorting) if todo and second else {}
         if again:
+            self._helped |= again
             rows |= again
             sets, sorting = self._sorted(rows, twins)
         # for the page; n² distances would be most of it
         write_json(self.out / "sorting.json", {k: v for k, v in sorting.numbers.items() if k != "distance"})
-        return _Standing(tree, rows, twins, sets, sorting, self._merged(sets, sorting, rows, "phases"))
+        return _Standing(
+            tree, rows, twins, sets, sorting, self._merged(sets, sorting, rows, "phases"), second or not todo
+        )
 
     def _numbers(self, now: _Standing) -> dict[str, Any]:
         """Tell all, in the catalogue and to the report."""
@@ -198,24 +213,25 @@ class Batch:
         sets = [read_crystal(rows[n]["folder"], n) for n in good]
         return sets, sort_sets(sets, fewest=self.settings.fewest)
 
-    def _second(
+    def _lone(
         self, tree: Tree, rows: dict[str, Any], twins: dict[str, str], sets: list[DataSet], sorting: Sorting
-    ) -> dict[str, Any]:
-        """Frames without a lattice, or with one that fits nowhere, processed with the cells of the phases found; the
-        rows of those that this helped."""
+    ) -> list[Found]:
+        """Frames without a lattice, or with one that fits nowhere, where there is a phase whose cell may be tried."""
         lone = {sets[i].name for i in sorting.alone} | {r.name for r in sorting.refused}
         lone |= {n for n, r in rows.items() if r["state"] == "failed" and not r["numbers"].get("unreadable")}
-        todo = [s for s in tree.sets if s.name in lone and s.kind == "frames" and s.name not in twins]
-        if not (self.settings.second and todo and any(len(g) > 1 for g in sorting.groups)):
-            return {}
+        spots = {n: r["numbers"].get("n_spots") for n, r in rows.items()}
+        lone -= {n for n, many in spots.items() if many is not None and many < _SPOTS}
+        known = self.settings.second and any(len(g) > 1 for g in sorting.groups)
+        return [s for s in tree.sets if known and s.name in lone and s.kind == "frames" and s.name not in twins]
+
+    def _second(self, todo: list[Found], rows: dict[str, Any], sets: list[DataSet], sorting: Sorting) -> dict[str, Any]:
+        """``todo`` processed with the cells of the phases found; the rows of those that this helped."""
         # hidden, for these are not the final ones
         phases = [p for p in self._merged(sets, sorting, rows, ".first") if p["ok"] and len(p["members"]) > 1][:_CELLS]
         for s in todo:
             for p in phases:
                 folder = self.store.crystal(rows[s.name]["number"])
-                settings = self._process.model_copy(
-                    update={"cell": _rounded(p["cell"]), "space_group": p["space_group"]}
-                )
+                settings = self._process.model_copy(update=self._shape(p))
                 task = {**self._task(s, rows[s.name]["number"]), "settings": settings.model_dump(mode="json"),
                         "target": str(folder.with_name(f"{folder.name}-{p['name']}").resolve()),
                         "title": f"{s.name} with the cell of phase {p['name']}"}  # fmt: skip
@@ -230,6 +246,17 @@ class Batch:
                                "folder": folder.with_name(f"{folder.name}-{letter}").resolve(),
                                "cell_of": letter}  # fmt: skip
         return found
+
+    def _shape(self, phase: dict[str, Any]) -> dict[str, Any]:
+        """Cell and space group to try; those tried before in this run where the cell is nearly the same, so that a
+        member more or less gives nothing to try again."""
+        cell, group = _rounded(phase["cell"]), phase["space_group"]
+        off = [max(abs(a - b) / a for a, b in zip(t["cell"], cell)) for t in self._tried]
+        near = [t for t, d in zip(self._tried, off) if d < _SAME_CELL and t["space_group"][0] == group[0]]
+        if not near:
+            near = [{"cell": cell, "space_group": group}]
+            self._tried += near
+        return near[0]
 
     def _merged(self, sets: list[DataSet], sorting: Sorting, rows: dict[str, Any], place: str) -> list[dict[str, Any]]:
         """Every phase merged into ``place``/A, B, ..."""

@@ -73,7 +73,8 @@ class Unfinished(CannotDo):
     """It could not be done to the end; ``found`` is what there was till then, for the page."""
 
     def __init__(self, error: CredoError, found: Processed) -> None:
-        super().__init__(error.reason, error.remedy)
+        frames = len(found.experiment.scan) if found.frames is None else len(found.frames)
+        super().__init__(error.reason, error.remedy, {"n_frames": frames, "n_spots": len(found.spots)})
         sentence = f"{error.reason}. What to try: {error.remedy}" if error.remedy else error.reason
         self.found = replace(found, report=Report({"n_spots": len(found.spots)}, (sentence, *found.report.warnings)))
 
