@@ -38,6 +38,20 @@ def test_tiles_of_a_turned_picture_are_put_in_their_places():
     assert np.corrcoef(patch.ravel(), there.ravel())[0, 1] > 0.98
 
 
+def test_the_cameras_cross_does_not_show():
+    """Two tiles of a 2 × 2 Timepix, beside each other: what lies under the cross of one only is bridged."""
+    rng = np.random.default_rng(2)
+    world = 400 * (1 + 0.2 * ndimage.gaussian_filter(rng.normal(size=(560, 960)), 12) * 20)
+    tiles = np.array([world[20:536, x : x + 516] for x in (20, 420)])
+    tiles[:, 254:262] = tiles[:, :, 254:262] = 4000
+    found = stitch(tiles, np.array([[10.0, 10.0], [18.0, 10.0]]), 50 * np.eye(2))
+    inner = found.image[100:-100, 100:-100]
+    assert np.isfinite(inner).all() and inner.max() < 2
+    rows = slice(40, 480)
+    row = found.image[rows, 300:600]
+    assert np.corrcoef(row.ravel(), world[20:536, 20:][rows, 300:600].ravel())[0, 1] > 0.95
+
+
 def test_dark_tiles_are_refused():
     with pytest.raises(CannotDo, match="dark"):
         stitch(np.zeros((2, 64, 64)), np.array([[0.0, 0.0], [5.0, 0.0]]), np.eye(2))

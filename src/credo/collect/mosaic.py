@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from credo.collect.calibration.register import register
-from credo.collect.seams import seams
+from credo.collect.seams import bridged, seams
 from credo.io import nxmx, tiff
 from credo.io.atomic import atomic_write
 from credo.io.nxmx_stream import read_columns
@@ -26,8 +26,8 @@ __all__ = ["Mosaic", "lit", "stitch", "write_mosaic"]
 
 #: Smallest overlap that is compared [px, pixels]; how far from where K puts them neighbours are looked for [px].
 _OVERLAP, _SHARED, _REACH = 40, 5000, 20.0
-#: Weight of a tile's read-out against a pair's shift.
-_HELD = 0.05
+#: Weight of a tile's read-out against a pair's shift; of a bridged pixel against a measured one.
+_HELD, _BRIDGE = 0.05, 1e-3
 #: Pixels of the map at most along an edge.
 _LARGEST = 6000
 
@@ -63,18 +63,19 @@ def stitch(images: np.ndarray, stage_um: np.ndarray, first: np.ndarray) -> Mosai
     if not len(images):
         raise CannotDo("no images to stitch", "see why the atlas ended")
     flat, stage = [_flat(image) for image in images], np.asarray(stage_um, dtype=float)
-    matrix, pairs = _matrix(flat, stage, np.asarray(first, dtype=float))
+    measured = seams(images[0].shape)
+    matrix, pairs = _matrix([np.where(measured, one, np.nan) for one in flat], stage, np.asarray(first, dtype=float))
     places, residual = _places(stage, matrix, pairs)
-    image, pixel, corner = _drawn(flat, places, matrix)
+    image, pixel, corner = _drawn(flat, measured, places, matrix)
     return Mosaic(image, pixel, corner, matrix, residual, len(pairs))
 
 
 def _flat(image: np.ndarray) -> np.ndarray:
-    """Brightness over that of the beam there (a paraboloid through the bright part), NaN outside the beam."""
-    mask = lit(image) & seams(image.shape)  # type: ignore[arg-type]
+    """Brightness over that of the beam there, the camera's seams bridged, NaN outside the beam."""
+    data = bridged(image)
+    mask = lit(data)
     if mask.sum() < 100:
         return np.full(image.shape, np.nan, dtype=np.float32)
-    data = image.astype(np.float32)
     top = float(np.percentile(data[mask], 95))
     return np.where(mask, data / max(top, 1e-6), np.nan).astype(np.float32)
 
@@ -140,8 +141,9 @@ def _common(a: np.ndarray, b: np.ndarray, expected: np.ndarray) -> np.ndarray | 
     return np.array([dx + moved.x, dy + moved.y])
 
 
-def _drawn(flat: list[np.ndarray], stage: np.ndarray, matrix: np.ndarray):
-    """The map: every image turned into stage axes, averaged where several show the same."""
+def _drawn(flat: list[np.ndarray], measured: np.ndarray, stage: np.ndarray, matrix: np.ndarray):
+    """The map: every image turned into stage axes, averaged where several show the same; where none was ``measured``
+    (ny, nx), what bridges the seams."""
     size = np.array(flat[0].shape[::-1])
     corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size]) - size / 2
     reach = np.abs(corners @ np.linalg.inv(matrix).T).max(axis=0)
@@ -158,9 +160,13 @@ def _drawn(flat: list[np.ndarray], stage: np.ndarray, matrix: np.ndarray):
         # map pixel (row, column) -> image pixel: c + K (low + pixel (j + ½) − s) − ½
         origin = size / 2 + matrix @ (low + pixel * (first + 0.5) - place) - 0.5
         seen = ndimage.affine_transform(np.nan_to_num(image), swap, origin[::-1], shape, order=1, cval=0.0)
-        mask = ndimage.affine_transform(np.isfinite(image).astype(np.float32), swap, origin[::-1], shape, order=1)
-        total[here] += np.where(mask > 0.99, seen, 0)
-        weight[here] += mask > 0.99
+        known, sure = (
+            ndimage.affine_transform(mask.astype(np.float32), swap, origin[::-1], shape, order=1) > 0.99
+            for mask in (np.isfinite(image), np.isfinite(image) & measured)
+        )
+        share = np.where(sure, 1.0, np.where(known, _BRIDGE, 0.0)).astype(np.float32)
+        total[here] += share * seen
+        weight[here] += share
     with np.errstate(invalid="ignore", divide="ignore"):
         image = np.where(weight > 0, total / weight, np.nan)
     rows, columns = (np.flatnonzero((weight > 0).any(axis=k)) for k in (1, 0))
