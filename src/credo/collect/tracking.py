@@ -7,6 +7,7 @@ Places are (x, y) in pixels, pixel j reaching from j to j + 1. `fit_disc` and `f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def fit_disc(frame: np.ndarray) -> Disc:
     _check(frame)
     step = max(min(frame.shape) // 128, 1)
     small = _means(frame, step)
-    low, high = float(np.median(small)), float(np.percentile(small, 99.5))
+    low, high = (_ranked(small.ravel(), share) for share in (0.5, 0.995))
     labels, n = ndimage.label(small > 0.5 * (min(low, 0.3 * high) + high))
     size = np.bincount(labels.ravel(), minlength=n + 1)
     size[0] = 0
@@ -227,10 +228,10 @@ def _circle(frame, x: float, y: float, radius: float, level: float) -> tuple[flo
         if not np.isfinite(x + y + radius) or radius <= 0:
             return float(px.mean()), float(py.mean()), 1.0, np.inf  # no circle: it ran away
         off = np.abs(np.hypot(px - x, py - y) - radius)
-        spread = 1.4826 * np.median(off[ok]) + 0.05
+        spread = 1.4826 * _ranked(off[ok]) + 0.05
         weight = ok * np.maximum(1 - (off / (4 * spread)) ** 2, 0) ** 2
     # neighbouring azimuths share pixels: a third of them is independent
-    error = spread * np.sqrt(3 * np.linalg.pinv(normal)[0, 0])
+    error = spread * np.sqrt(3 * np.linalg.inv(normal + 1e-9 * np.eye(3))[0, 0])
     return float(x), float(y), float(radius), float(error)
 
 
@@ -263,23 +264,18 @@ def _registered(d: np.ndarray, inside: np.ndarray, sizes: list[float], electrons
     """(depth, z) at every place for the best of ``sizes`` [px], which it was, and the number of
     independent places that the scatter comes from; depth by least squares against
     a constant. ``electrons`` a pixel: the noise of the counts is the least that is assumed."""
-    shape = [fft.next_fast_len(n + int(_AROUND * max(sizes) + 2), real=True) for n in d.shape]
-    fd, fm = fft.rfft2(d, shape), fft.rfft2(inside, shape)
-    y, x = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
-    gap = np.hypot(y[:, None], x[None])
-    cut = tuple(slice(0, n) for n in d.shape)
+    ny, nx = (fft.next_fast_len(n + int(_AROUND * max(sizes) + 2), real=True) for n in d.shape)
+    both = np.stack([_discs((ny, nx), round(size, 2)) for size in sizes])
+    maps = fft.irfft2(fft.rfft2(np.stack([inside, d]), (ny, nx))[:, None, None] * both, (ny, nx))
+    (covers, arounds), (sums, sums_around) = (m.swapaxes(0, 1)[..., : d.shape[0], : d.shape[1]] for m in maps)
     rows, columns = np.indices(d.shape)
     scatter, free = 0.0, 2.0
     gain, depth, z, radius = -np.inf, np.zeros(d.shape), np.full(d.shape, -np.inf), sizes[0]
-    for size in sizes:
-        t = np.clip(size - gap + 0.5, 0, 1).astype(np.float32)
-        ft = fft.rfft2(t)
-        covered = fft.irfft2(fm * ft, shape)[cut]
-        fw = fft.rfft2(np.clip(_AROUND * size - gap + 0.5, 0, 1).astype(np.float32))
-        around = np.maximum(fft.irfft2(fm * fw, shape)[cut], 1e-3)
+    for k, size in enumerate(sizes):
+        covered, around = covers[k], np.maximum(arounds[k], 1e-3)
         information = np.maximum(covered - covered**2 / around, 1e-6)
-        a = (fft.irfft2(fd * ft, shape)[cut] - covered / around * fft.irfft2(fd * fw, shape)[cut]) / information
-        usable = (covered > _VISIBLE * t.sum()) & (covered < 0.8 * around)
+        a = (sums[k] - covered / around * sums_around[k]) / information
+        usable = (covered > _VISIBLE * float(both[k, 0, 0, 0].real)) & (covered < 0.8 * around)
         if not usable.any():
             continue
         unit = a * np.sqrt(information)
@@ -288,13 +284,27 @@ def _registered(d: np.ndarray, inside: np.ndarray, sizes: list[float], electrons
         # a strong shadow pulls the constant down everywhere: the scatter is about the mean, not about zero
         others = unit[away][::3]
         if len(others) > 20:  # larger sizes leave too few places to tell: theirs is at least that of the smaller ones
-            scatter = max(scatter, 1.4826 * float(np.median(np.abs(others - np.median(others)))))
+            scatter = max(scatter, 1.4826 * _ranked(np.abs(others - _ranked(others))))
             free = max(free, float(away.sum()) / (np.pi * size**2))
         # which size: that which explains most, in squared deviations; how sure: against the scatter of that size
         if unit[i, j] > gain:
             gain, depth, radius = float(unit[i, j]), a, size
             z = np.where(usable, unit / max(scatter, 1 / np.sqrt(max(electrons, 1e-6))), -np.inf)
     return depth, z, radius, free
+
+
+@lru_cache(maxsize=64)
+def _discs(shape: tuple[int, int], size: float) -> np.ndarray:
+    """Transforms (2, …) of a disc of radius ``size`` [px] and of that around it, in the corner of ``shape``."""
+    y, x = (np.minimum(np.arange(n), n - np.arange(n)) for n in shape)
+    gap = np.hypot(y[:, None], x[None])
+    return fft.rfft2(np.stack([np.clip(r - gap + 0.5, 0, 1) for r in (size, _AROUND * size)]).astype(np.float32))
+
+
+def _ranked(values: np.ndarray, share: float = 0.5) -> float:
+    """The value (of (n,)) that this share is below; ``np.median`` costs more than all the rest here."""
+    k = int(share * len(values))
+    return float(np.partition(values, k)[k])
 
 
 def _student(u: float, free: float) -> float:
