@@ -97,7 +97,12 @@ def _structure(s: dict | None) -> list[str]:
         return [f"  not solved: {s.get('reason')}"]
     solved, refined = s["solved"], s.get("refined") or {}
     r1 = f", R1 {_number(refined.get('r1_obs'))} refined" if refined.get("ok") else ""
-    return [f"  solved in {solved['space_group']}, {solved['n_atoms']} atoms{r1}"]
+    lines = [f"  solved in {solved['space_group']}, {solved['n_atoms']} atoms{r1}"]
+    if d := s.get("damping"):
+        what = "taken out" if d["kept"] else "not taken out" if not d["applied"] else "taken out in vain"
+        before = f", R1 {_number(d['r1_obs_before'])} before" if d["kept"] else ""
+        lines.append(f"  damping of strong reflections {what}{before}: {d['reason']}")
+    return lines
 
 
 def _number(value: float | None) -> str:

@@ -56,6 +56,8 @@ def _summary(report: dict, folder: Path) -> str:
             f"  complete     {100 * p['completeness']:.1f} % to {p['resolution']:.2f} Å, {p['multiplicity']:.1f} times",
             f"  merging      {r}, by crystals {_number(p['cc_half_by_crystals'])}",
         ]
+        if d := p.get("damping"):
+            out.append(f"  damping      {'taken out' if d['applied'] else 'not taken out'}: {d['reason']}")
         out += [f"  left out     {x['dataset']}: {x['reason']}" for x in p["rejected"][:10]]
     out += [f"phase {f['phase']}: not merged, {f['reason']}" for f in report["failed"]]
     return "\n".join([*out, f"page {folder / 'report.html'}"])

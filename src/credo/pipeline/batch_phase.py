@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from credo.io.atomic import atomic_write
 from credo.io.text import write_text
 from credo.model import CannotDo, CredoError
 from credo.pipeline.batch_work import in_place
+from credo.pipeline.corrected import CORRECTED, corrected, refinement_of
 from credo.pipeline.data_set import DataSet
 from credo.pipeline.merge import Merged, MergeSettings, merge_sets
 from credo.pipeline.merge_input import read_set
@@ -80,11 +82,14 @@ def _refuse_noise(found: Merged) -> None:
 
 
 def structure(task: dict[str, Any]) -> dict[str, Any]:
-    """Solve ``merged`` into ``solve``, and refine what was found into ``refine``; both are reused where they are whole.
+    """Solve ``merged`` into solve beside it, and refine that into refine; both are reused where they are whole.
 
-    ``settings``: of solving. The answer has ``solved`` and, where it is, ``refined``: numbers of either report.
+    ``settings``: of solving; ``again``: the task that merged it, to do so without damping once there is a structure, or
+    None. The answer has ``solved`` and, where it is, ``refined``: numbers of either report; and ``damping``.
     """
-    merged, solve_folder, refine_folder = (Path(task[k]) for k in ("merged", "solve", "refine"))
+    merged = Path(task["merged"])
+    place = merged.parent
+    solve_folder, refine_folder = place / "solve", place / "refine"
     settings = SolveFileSettings.model_validate(task["settings"])
     beside = [p for p in (merged, merged.with_suffix(".ins"), merged.with_suffix(".hkl")) if p.is_file()]
     solved = _whole(solve_folder, fingerprint(beside, settings), lambda folder: solve_file(merged, folder, settings))
@@ -92,13 +97,34 @@ def structure(task: dict[str, Any]) -> dict[str, Any]:
     if not answer["ok"]:
         return {**answer, "reason": solved.get("reason")}
     rules = RefineSettings(optimise_weights=True)
-    model, data = solve_folder / "structure.res", solve_folder / "structure.hkl"
-    key = fingerprint([model, data], rules)
-    refined = _whole(refine_folder, key, lambda folder: refine(model, data, folder, rules))
-    best = refine_folder / "refined.cif" if refined.get("ok") else solve_folder / "structure.cif"
+    refined = _refined(solve_folder / "structure.res", solve_folder / "structure.hkl", refine_folder, rules)
+    if refined.get("ok") and task.get("again"):
+        model = refine_folder / "refined.res"
+        answer["damping"] = corrected(
+            place, lambda target: _merged_again(task["again"], refine_folder / "refined.cif", target),
+            lambda target: _refined(model, place / CORRECTED / "merged.hkl", target, rules),
+        )  # fmt: skip
+    else:
+        shutil.rmtree(place / CORRECTED, ignore_errors=True)
+    last = refinement_of(place)
+    refined = read_report(last)
+    best = last / "refined.cif" if refined.get("ok") else solve_folder / "structure.cif"
     with atomic_write(merged.with_name("structure.cif")) as stream:
         stream.write(best.read_bytes())
     return {**answer, "reason": "", "refined": {k: refined.get(k) for k in _REFINED}}
+
+
+def _refined(model: Path, data: Path, target: Path, rules: RefineSettings) -> dict[str, Any]:
+    key = fingerprint([model, data], rules)
+    return _whole(target, key, lambda folder: refine(model, data, folder, rules))
+
+
+def _merged_again(task: dict[str, Any], model: Path, target: Path) -> dict[str, Any]:
+    """The phase merged with a model, its report."""
+    settings = {**task["settings"], "model": str(model)}
+    key = fingerprint([model], (task["key"], task["settings"]))
+    phase({**task, "settings": settings, "key": key, "target": str(target)})
+    return read_report(target)
 
 
 def _whole(target: Path, key: str, work: Any) -> dict[str, Any]:

@@ -265,9 +265,7 @@ class Batch:
             names, letter = [sets[i].name for i in group], letters(k)
             key = key_of("merge", letter, [[n, rows[n]["key"]] for n in names], self._merge.model_dump(mode="json"))
             folder = (self.out / place / letter).resolve()
-            members = [{"name": n, "folder": str(rows[n]["folder"])} for n in names]
-            task = {"task": "phase", "title": f"merging phase {letter}", "name": letter, "members": members, "key": key,
-                    "target": str(folder), "settings": self._merge.model_dump(mode="json")}  # fmt: skip
+            task = self._merging(letter, names, rows, key, folder)
             phases.append({"name": letter, "key": key, "datasets": names, "folder": f"{place}/{letter}"})
             self.pool.submit(k, task, self.settings.timeout)
         for k, answer in self._answers("merging", 0, len(phases)):
@@ -277,6 +275,14 @@ class Batch:
             if p["ok"]:
                 p["known"], p["known_probability"] = name_of(Cell(*p["cell"]), p["centring"], self.known)
         return phases
+
+    def _merging(
+        self, letter: str, names: Sequence[str], rows: dict[str, Any], key: str, folder: Path
+    ) -> dict[str, Any]:  # fmt: skip
+        """The task of merging one phase."""
+        members = [{"name": n, "folder": str(rows[n]["folder"])} for n in names]
+        return {"task": "phase", "title": f"merging phase {letter}", "name": letter, "members": members, "key": key,
+                "target": str(folder), "settings": self._merge.model_dump(mode="json")}  # fmt: skip
 
     def _solved(self) -> dict[str, Any]:
         """Structures of the phases that are complete enough, into the entries of the phases; the report with them."""
@@ -293,9 +299,10 @@ class Batch:
             more: dict[str, Any] = {} if self.settings.seconds is None else {"seconds": self.settings.seconds}
             asked = SolveFileSettings(composition=formula, **more).model_dump(mode="json", exclude_unset=True)
             folder = (self.out / "phases" / p["name"]).resolve()
+            again = self._merging(p["name"], p["datasets"], self._now.rows, p["key"], folder)
             todo.append((k, {"task": "structure", "title": f"solving phase {p['name']}", "settings": asked,
-                             "merged": str(folder / "merged.hkl"), "solve": str(folder / "solve"),
-                             "refine": str(folder / "refine")}))  # fmt: skip
+                             "merged": str(folder / "merged.hkl"),
+                             "again": again if self.settings.damping else None}))  # fmt: skip
         for k, task in todo:
             self.pool.submit(k, task, self.settings.timeout)
         for k, answer in self._answers("solving", 0, len(todo)):

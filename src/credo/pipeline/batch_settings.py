@@ -35,6 +35,11 @@ class BatchSettings(BaseModel):
     solve_completeness: float = Field(
         default=0.5, ge=0, le=1, description="least completeness of a phase that is solved"
     )
+    damping: bool = Field(
+        default=True,
+        description="when a structure is known, merge again without the damping of strong reflections "
+        "that it tells of, and refine with these data",
+    )
     seconds: float | None = Field(default=None, gt=0, description="CPU seconds for each solution")
     workers: int | None = Field(
         default=None, ge=0, description="processes at once (default: as many as processors; 0: all in this one)"

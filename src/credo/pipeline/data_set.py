@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from credo.merge.common_axes import on_axes
 from credo.model import Crystal, Experiment, Reflections
 
 __all__ = ["DataSet", "Refused"]
@@ -20,6 +23,12 @@ class DataSet:
     @property
     def crystal(self) -> Crystal:
         return self.experiment.crystal
+
+    def on(self, p: np.ndarray, centring: str, laue_group: str) -> DataSet:
+        """The data set on the axes (a, b, c) P, P (3, 3)."""
+        crystal = self.crystal if np.array_equal(p, np.eye(3)) else self.crystal.reindexed(p)
+        crystal = crystal.replace(centring=centring, laue_group=laue_group, space_group=None)
+        return replace(self, experiment=self.experiment.replace(crystals=(crystal,)), table=on_axes(self.table, p))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from credo.model import CannotDo, UnreadableInput
+from credo.pipeline.corrected import refinement_of
 from credo.pipeline.output import files_to_read, read_report
 from credo.pipeline.provenance import MANIFEST, digest_of, hash_if_readable
 
@@ -149,7 +150,7 @@ def _parts(maker: Maker) -> list[Maker]:
     """The results that a project's own report is made from: the last of every phase, and the crystals of none."""
     phases = [folder for folder in sorted(maker.folder.glob("phases/*")) if (folder / "report.json").is_file()]
     last = [
-        next((f for f in (p / "refine", p / "solve") if read_report(f).get("ok")), p) for p in phases
+        next((f for f in (refinement_of(p), p / "solve") if read_report(f).get("ok")), p) for p in phases
     ]  # fmt: skip
     used = {
         (p / str(e["from_here"])).resolve()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from credo.io.space_group import find_space_group
-from credo.merge.common_axes import common_axes, mean_cell, on_axes
+from credo.merge.common_axes import common_axes, mean_cell
+from credo.merge.damping import Damping, undamped
 from credo.merge.halves import cc_half_by_crystals
 from credo.merge.members import Member, scale_members
 from credo.merge.one_setting import one_setting
@@ -22,6 +23,7 @@ from credo.model import CannotDo, Cell, Reflections, UnreadableInput
 from credo.physics.symmetry import laue_rotations
 from credo.pipeline.data_set import DataSet, Refused
 from credo.pipeline.merge_input import read_phases, wavelengths
+from credo.pipeline.merge_model import in_setting_of, intensities_of, on_axes_of, read_model
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.reduce.statistics import Statistics, find_resolution, merging_statistics
 
@@ -51,6 +53,11 @@ class MergeSettings(BaseModel):
     knot_deg: float = Field(
         default=4.0, gt=0, description="spacing of the knots of scale and B along the rotation [deg]"
     )
+    model: Path | None = Field(
+        default=None,
+        description="refined structure (.cif, .res) by which the damping of strong reflections is taken "
+        "out, crystal by crystal: what is merged then depends on it",
+    )
     xscale: bool = Field(default=False, description="write XSCALE.INP and the data sets on common axes for it")
     dials: bool = Field(default=False, description="write the data sets on common axes for dials.scale")
     engine: Literal["credo", "xscale", "dials"] = Field(
@@ -61,7 +68,8 @@ class MergeSettings(BaseModel):
 @dataclass(frozen=True)
 class Merged:
     """One phase. ``sets``: those on common axes, in the order of ``members``; ``observations`` unmerged, scaled, with
-    ``dataset``; ``table``: unique reflections; ``halves``: CC½ by crystals overall and by shell."""
+    ``dataset``; ``table``: unique reflections; ``halves``: CC½ by crystals overall and by shell;
+    ``damping``: what was found of it with a model."""
 
     name: str
     sets: list[DataSet]
@@ -83,6 +91,7 @@ class Merged:
     resolution_by: str
     halves: list[float]
     warnings: tuple[str, ...]
+    damping: Damping | None = None
 
 
 def merge(
@@ -95,7 +104,8 @@ def merge(
     """``credo merge``: reflection files, folders of them, or a result of `credo cluster`; returns the report."""
     paths, settings = [Path(p) for p in paths], settings or MergeSettings()
     say = progress or (lambda _: None)
-    output = Output(out, "merge", fingerprint([p for p in paths if p.exists()], settings), paths, settings)
+    inputs = [*paths, *([settings.model] if settings.model else [])]
+    output = Output(out, "merge", fingerprint([p for p in inputs if p.exists()], settings), inputs, settings)
     places = settings.xscale or settings.dials or settings.engine != "credo"
 
     def work(folder: Path) -> dict[str, Any]:
@@ -159,22 +169,33 @@ def merge_sets(
     say("common axes")
     sets, out = _aligned(list(sets))
     refused = [*refused, *out]
+    model = None if settings.model is None else read_model(settings.model)
+    if model is not None:
+        sets = on_axes_of(model, sets)
+        settings = settings.model_copy(update={"space_group": model.space_group})
     wavelength = _wavelength(sets, warnings)
     say("symmetry of the lattice and the intensities")
     cell, centring = mean_cell([s.crystal.cell for s in sets], np.eye(3)[None]), sets[0].crystal.centring
     candidates = _laue_groups(sets, cell, centring, settings)
     laue = candidates[0]
-    sets = [_on(s, laue.change, laue.centring, laue.laue_group) for s in sets]
+    sets = [s.on(laue.change, laue.centring, laue.laue_group) for s in sets]
     if settings.ambiguity:
         say("one setting for all")
         sets = _in_one_setting(sets, laue, settings)
+    if model is not None:
+        sets = in_setting_of(model, sets, settings.tolerance / 100)
     cell = mean_cell([s.crystal.cell for s in sets], laue_rotations(laue.laue_group))
     say("scaling")
     smooth = ScalingSettings(knot_deg=settings.knot_deg)
     observed, names = pool([_within(s.table, cell, settings.d_min) for s in sets]), [s.name for s in sets]
     data, scaled, members = scale_members(observed, cell, laue.laue_group, smooth, names, settings.posterior)
+    damping = None
+    if model is not None:
+        say("damping of strong reflections")
+        f2 = intensities_of(model, scaled.hkl)
+        data, scaled, damping = undamped(data, scaled, f2, cell, laue.laue_group, wavelength, smooth)
     say("space group and statistics")
-    observations, table = _tables(data, scaled, cell)
+    observations, table = _tables(data, scaled, cell, damping)
     groups = rank_space_groups(table, cell, laue.laue_group, laue.centring, scaled.errors.a * scaled.errors.b)
     group = _find_group(settings) or groups[0].group
     everything = merging_statistics(observations, cell, laue.laue_group, laue.centring)
@@ -184,7 +205,7 @@ def merge_sets(
     _doubts(warnings, candidates, groups, settings, members, inside)
     return Merged(
         name, sets, members, refused, cell, wavelength, laue, candidates, group, groups, data, scaled, observations,
-        table, everything, inside, resolution, by, halves, tuple(warnings),
+        table, everything, inside, resolution, by, halves, tuple(warnings), damping,
     )  # fmt: skip
 
 
@@ -200,7 +221,7 @@ def _aligned(sets: list[DataSet]) -> tuple[list[DataSet], list[Refused]]:
             text = " ".join(f"{x:.2f}" for x in s.crystal.cell.parameters)
             out.append(Refused(s.name, f"its cell {text} is strained by {strain:.1%} against that of the others"))
             continue
-        moved = _on(s, change, reference.centring, reference.laue_group)
+        moved = s.on(change, reference.centring, reference.laue_group)
         if len(moved.table):
             kept.append(moved)
         else:
@@ -208,20 +229,11 @@ def _aligned(sets: list[DataSet]) -> tuple[list[DataSet], list[Refused]]:
     return kept, out
 
 
-def _on(s: DataSet, p: np.ndarray, centring: str, laue_group: str) -> DataSet:
-    """A data set on the axes (a, b, c) P."""
-    crystal = s.crystal
-    if not np.array_equal(p, np.eye(3)):
-        crystal = crystal.reindexed(p)
-    crystal = crystal.replace(centring=centring, laue_group=laue_group, space_group=None)
-    return replace(s, experiment=s.experiment.replace(crystals=(crystal,)), table=on_axes(s.table, p))
-
-
 def _in_one_setting(sets: list[DataSet], laue: LaueCandidate, settings: MergeSettings) -> list[DataSet]:
     cell = mean_cell([s.crystal.cell for s in sets], np.eye(3)[None])
     tables = [s.table for s in sets]
     changes = one_setting(tables, cell, laue.laue_group, laue.centring, settings.tolerance / 100)
-    return [_on(s, t, laue.centring, laue.laue_group) for s, t in zip(sets, changes)]
+    return [s.on(t, laue.centring, laue.laue_group) for s, t in zip(sets, changes)]
 
 
 def _wavelength(sets: Sequence[DataSet], warnings: list[str]) -> float:
@@ -266,13 +278,16 @@ def _within(table: Reflections, cell: Cell, d_min: float | None) -> Reflections:
     return table if d_min is None else table.select(cell.d_spacing(table.hkl) >= d_min)
 
 
-def _tables(data: Pool, scaled: Scaled, cell: Cell) -> tuple[Reflections, Reflections]:
-    """Unmerged on the common scale, and merged."""
+def _tables(
+    data: Pool, scaled: Scaled, cell: Cell, damping: Damping | None
+) -> tuple[Reflections, Reflections]:  # fmt: skip
+    """Unmerged on the common scale, and merged; ``scale``: by what the intensities were divided in all."""
     hkl = data.hkl
+    damped = damping.factor if damping is not None and damping.applied else 1.0
     observations = Reflections(
         h=hkl[:, 0], k=hkl[:, 1], l=hkl[:, 2], intensity=data.intensity / scaled.scale, sigma=scaled.sigma_scaled,
         phi=data.phi, dataset=data.dataset, rejected=scaled.outlier & (scaled.multiplicity[scaled.of] > 2),
-        scale=scaled.scale,
+        scale=scaled.scale * damped,
     )  # fmt: skip
     h = scaled.hkl
     table = Reflections(

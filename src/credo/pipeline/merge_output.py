@@ -23,7 +23,7 @@ from credo.pipeline.merge_outside import scale_outside, write_for_dials, write_f
 if TYPE_CHECKING:
     from credo.pipeline.merge import Merged, MergeSettings
 
-__all__ = ["chi_by", "dataset_rows", "numbers_of", "write_phase"]
+__all__ = ["chi_by", "damping_of", "dataset_rows", "numbers_of", "write_phase"]
 
 
 def write_phase(folder: Path, found: Merged, settings: MergeSettings, lasting: Path) -> None:
@@ -80,10 +80,26 @@ def dataset_rows(found: Merged) -> list[dict[str, Any]]:
             "observations": m.observations, "common": m.common, "cc": _known(m.cc), "noise": m.noise,
             "weight": 1 / m.noise**2 if m.kept else 0.0, "delta_cc_half": _known(m.delta_cc_half),
             "r_merge": float(r[d]) if m.kept else None, "rotation_deg": float(np.ptp(phi)),
+            "thickness_nm": None if (t := _thickness(found, d)) is None else 0.1 * t,
             "scale": float(np.exp(s.values[0, at].mean())) if m.kept else None,
             "b": float(s.values[1, at].mean()) if m.kept else None, "cell": list(data.crystal.cell.parameters),
         })  # fmt: skip
     return out
+
+
+def _thickness(found: Merged, d: int) -> float | None:
+    """[Å] of a crystal by its damping, where that was taken out."""
+    return _known(float(found.damping.thickness[d])) if found.damping is not None and found.damping.applied else None
+
+
+def damping_of(found: Merged) -> dict[str, Any] | None:
+    """Whether the damping of strong reflections was taken out, and why; None where no model was given."""
+    if (d := found.damping) is None:
+        return None
+    return {
+        "applied": d.applied, "reason": d.reason, "gain_held_out": float(d.gain.sum()), "gain_crystals": d.crystals,
+        "least_factor": float(d.factor.min(initial=1.0)), "share_below_0.9": float(np.mean(d.factor < 0.9)),
+    }  # fmt: skip
 
 
 def _known(value: float) -> float | None:
@@ -122,7 +138,7 @@ def numbers_of(found: Merged) -> dict[str, Any]:
         "n_observations": o.observations, "n_unique": o.unique,
         "n_outliers": int(found.observations["rejected"].sum()),
         "members": [r["dataset"] for r in rows if r["kept"]], "rejected": out, "datasets": rows,
-        "error_model": asdict(e), "chi_square": chi_by(found),
+        "damping": damping_of(found), "error_model": asdict(e), "chi_square": chi_by(found),
         "shells": [
             {**s, "cc_half_by_crystals": _known(h)}
             for s, h in zip(found.everything.to_dict()["shells"], found.halves[1:])

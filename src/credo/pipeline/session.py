@@ -13,6 +13,7 @@ import numpy as np
 from credo.io.project import read_experiment
 from credo.io.structure import read_structure
 from credo.model import CredoError, Experiment, Structure
+from credo.pipeline.corrected import CORRECTED, refinement_of
 from credo.pipeline.output import read_report
 
 __all__ = ["Session", "SessionCrystal", "SessionPhase", "read_map", "read_session"]
@@ -62,7 +63,8 @@ def _pair(a: Any, b: Any) -> tuple[float, float] | None:
 @dataclass(frozen=True)
 class SessionPhase:
     """``merge``, ``solve``, ``refine``: reports, empty where there is none; ``structure``: the refined one, else the
-    solved one; ``maps``: CCP4 files by name; ``folders``: of the commands, by what they do."""
+    solved one; ``maps``: CCP4 files by name; ``folders``: of the commands, by what they do; ``corrected``: the
+    report of the merge without damping."""
 
     name: str
     title: str
@@ -73,6 +75,7 @@ class SessionPhase:
     structure: Structure | None = None
     maps: Mapping[str, Path] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
+    corrected: Report = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def _phases(found: Sequence[tuple[Path, Report]], batch: Report) -> list[Session
     out: list[SessionPhase] = []
     used: set[Path] = set()
     for folder, report in found:
-        if report.get("command") != "merge" or not report.get("ok"):
+        if report.get("command") != "merge" or not report.get("ok") or folder.name == CORRECTED:
             continue
         several = report.get("phases") or [report]
         for one in several:
@@ -137,7 +140,9 @@ def _phases(found: Sequence[tuple[Path, Report]], batch: Report) -> list[Session
             name = folder.name if name in {p.name for p in out} else name
             solve = _made_from(found, "solve", [place])
             refine = _made_from(found, "refine", [place, *([solve[0]] if solve else [])])
-            used |= {x[0] for x in (solve, refine) if x}
+            used |= {x[0] for x in (solve, refine) if x} | {place / CORRECTED / "refine"}
+            if refine and refine[0] == place / "refine":
+                refine = refinement_of(place), read_report(refinement_of(place))
             whole = {**one, **{k: report.get(k) for k in ("command", "version", "provenance")}}
             out.append(_phase(name, titles.get(name), place, whole, solve, refine))
     # structures of data that were merged elsewhere
@@ -173,10 +178,13 @@ def _phase(name: str, known: Any, place: Path, merge: Report, solve, refine) -> 
     there = {n: p for n, p in maps.items() if p and p.is_file()}
     title = f"Phase {name}" + (f" ({known})" if known else "")
     merged = place if (place / "report.json").is_file() else place.parent
-    made = {"merging": merged if merge else None, "solution": solve and solve[0], "refinement": refine and refine[0]}
+    again = place / CORRECTED
+    corrected = read_report(again)
+    made = {"merging": merged if merge else None, "solution": solve and solve[0], "refinement": refine and refine[0],
+            "merging without damping": again if corrected.get("ok") else None}  # fmt: skip
     return SessionPhase(
         name, title, place, merge, solve[1] if solve else {}, refine[1] if refine else {}, structure, there,
-        {n: f for n, f in made.items() if f},
+        {n: f for n, f in made.items() if f}, corrected,
     )  # fmt: skip
 
 

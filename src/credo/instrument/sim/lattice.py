@@ -9,7 +9,6 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
-from scipy.special import j0
 
 from credo.io.samples import SAMPLES, sample
 from credo.io.structure import read_structure
@@ -18,6 +17,7 @@ from credo.physics.electron import voltage_kv
 from credo.physics.ewald import miller_indices
 from credo.physics.structure_factors import structure_factors
 from credo.physics.symmetry import group_operations, unique_reflections
+from credo.physics.two_beam import blackman
 
 __all__ = ["Lattice", "lattice_of", "structure_of"]
 
@@ -52,7 +52,7 @@ class Lattice:
         kinematical = np.pi**2 * t * inverse2
         if dynamical <= 0:
             return kinematical
-        out = kinematical * _blackman(np.pi * t * np.sqrt(inverse2))
+        out = kinematical * blackman(np.pi * t * np.sqrt(inverse2))
         out = (1 - _LEAK) * out + _LEAK * self._shell_mean(out)
         rms = np.sqrt(np.log1p(dynamical**2))
         rng = np.random.default_rng([key & 0x7FFFFFFF, key >> 31, 31])
@@ -67,15 +67,6 @@ class Lattice:
     def strongest(self) -> np.ndarray:
         """Rows of the 40 strongest nodes: they make the diffraction contrast of images."""
         return np.argsort(self.f2)[::-1][:40]
-
-
-def _blackman(a: np.ndarray) -> np.ndarray:
-    """(1/A) ∫₀^A J₀(2x) dx by table."""
-    grid = np.linspace(0, 40, 8001)
-    values = j0(2 * grid)
-    integral = np.concatenate([[0.0], np.cumsum(0.5 * (values[1:] + values[:-1]) * (grid[1] - grid[0]))])
-    mean = np.where(grid > 0, integral / np.maximum(grid, 1e-12), 1.0)
-    return np.interp(a, grid, mean)
 
 
 def structure_of(name: str) -> Structure:

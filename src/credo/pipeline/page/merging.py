@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credo.merge.directions import completeness_by_direction
-from credo.pipeline.merge_output import chi_by, dataset_rows
+from credo.pipeline.merge_output import chi_by, damping_of, dataset_rows
 from credo.pipeline.page.chart import Chart, resolution_ticks
 from credo.pipeline.page.document import Part, document
 from credo.pipeline.page.markup import esc, figure, key_values, label, section, table
@@ -234,6 +234,28 @@ def _errors(p: Merged, key: str, title: str) -> str:
     return section(key, title, f'<div class="pair">{"".join(charts)}</div>', note=note)
 
 
+def _damping(p: Merged, key: str, title: str) -> str:
+    d = damping_of(p)
+    if d is None or p.damping is None:
+        return ""
+    if not d["applied"]:
+        return section(key, title, note=f"Looked for with the structure given and not taken out: {esc(d['reason'])}.")
+    found = dataset_rows(p)
+    names = _short([r["dataset"] for r in found])
+    rows = [
+        (name, fixed(r["thickness_nm"], 0), fixed(float(p.damping.gain[i]), 1))
+        for i, (name, r) in enumerate(zip(names, found)) if r["kept"]
+    ]  # fmt: skip
+    note = (
+        "The intensities are divided by Blackman's two-beam factor for the crystal's thickness and the structure's "
+        f"|Fc|, and so depend on that structure: {esc(d['reason'])}. The least factor is {fixed(d['least_factor'])}; "
+        f"{percent(d['share_below_0.9'])} of the observations had lost a tenth or more. ln likelihood of the "
+        f"observations, each crystal's by the other crystals: {d['gain_crystals']:+.0f}."
+    )
+    head = ("data set", "thickness by damping [nm]", "gain of held-out reflections, ln likelihood")
+    return section(key, title, table(f"damping-{p.name}", "Thickness of the crystals", head, rows), note=note)
+
+
 def _symmetry(p: Merged, key: str, title: str) -> str:
     laue = [
         (symbol(c.laue_group), c.centring, fixed(c.probability, 3), fixed(c.cc, 3), fixed(100 * c.strain))
@@ -274,5 +296,6 @@ _SECTIONS = (
     ("sphere", "Completeness", _sphere),
     ("scales", "Scales", _scales),
     ("errors", "Errors", _errors),
+    ("damping", "Damping of strong reflections", _damping),
     ("symmetry", "Symmetry", _symmetry),
 )

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from credo.pipeline.corrected import CORRECTED
 from credo.pipeline.page.chart import Chart, resolution_ticks
 from credo.pipeline.page.map_section import map_figure
 from credo.pipeline.page.markup import esc, figure, key_values, label, section, table
@@ -92,7 +93,23 @@ def _facts(phase: SessionPhase) -> str:
             ("wR2, fit", f"{fixed(r.get('wr2'), 4)}, {fixed(r.get('goof'), 2)}<small>{esc(data)}</small>"),
             ("Difference map", f"{fixed(r.get('residual_min'))} … {fixed(r.get('residual_max'))} Å⁻²"),
         ]
-    return f'<p class="cell">{shown}</p>' + key_values(rows)
+    return f'<p class="cell">{shown}</p>' + key_values(rows) + _damping(phase)
+
+
+def _damping(phase: SessionPhase) -> str:
+    """Whether the structure is of data without the damping of strong reflections, and what speaks for that."""
+    d = phase.corrected.get("damping")
+    if not d:
+        return ""
+    if not d["applied"]:
+        return f'<p class="note">Damping of strong reflections was not taken out: {esc(d["reason"])}.</p>'
+    rows = [r for r in phase.corrected.get("datasets") or () if r.get("thickness_nm") is not None]
+    thick = ", ".join(fixed(r["thickness_nm"], 0) for r in rows[:12]) + (" …" if len(rows) > 12 else "")
+    kept = "is of" if phase.folders.get("refinement") == phase.folder / CORRECTED / "refine" else "is not of"
+    return (
+        f'<p class="note">The structure {kept} data corrected for the damping of strong reflections, which depend on '
+        f"the structure itself: {esc(d['reason'])}. Thickness of the crystals by it: {thick} nm.</p>"
+    )
 
 
 def _of(merge: Mapping[str, Any]) -> int:
