@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,9 @@ from credo.app.cli import run
 from credo.model import CannotDo, UnreadableInput
 from credo.physics.rotation_series import FaultSettings, SeriesSettings
 from credo.pipeline.batch import Batch, BatchSettings, Link, Tick, batch
+from credo.pipeline.batch_find import Found
 from credo.pipeline.batch_settings import compositions
+from credo.pipeline.batch_sort import Sorting
 from credo.pipeline.explain import explain
 from credo.pipeline.simulate import simulate_frames
 
@@ -270,6 +273,30 @@ def test_a_cell_that_a_member_more_has_changed_a_little_is_not_tried_again(tmp_p
     assert recipe._shape({"cell": [20.11, 19.71, 13.16, 90, 90, 90], "space_group": "P n m a"}) == first
     for cell, group in (([20.3, 19.74, 13.14, 90, 90, 90], "P n m a"), (first["cell"], "C m c m")):
         assert recipe._shape({"cell": cell, "space_group": group})["space_group"] == group
+
+
+def test_a_cell_must_explain_what_the_own_one_does(tmp_path, monkeypatch):
+    """Six spots in ten help frames that have no lattice, not those that have one for all of them."""
+
+    class Answers:
+        def submit(self, place, *_):
+            self.places = [*getattr(self, "places", ()), place]
+
+        def answers(self, **_):
+            return [(p, {"ok": True, "indexed_fraction": 0.6, "key": "k"}) for p in self.places]
+
+        def running(self):
+            return ()
+
+    store = SimpleNamespace(crystal=lambda number: tmp_path / f"{number:04d}")
+    recipe = Batch(tmp_path, tmp_path, SETTINGS, (), cast(Any, store), cast(Any, Answers()))
+    merged = {"ok": True, "members": [1, 2], "name": "A", "cell": [12.0] * 3 + [90.0] * 3, "space_group": "I a -3 d"}
+    monkeypatch.setattr(recipe, "_merged", lambda *_: [merged])
+    todo = [Found(name, "frames", (tmp_path,), (), "") for name in ("none", "own")]
+    rows: dict[str, Any] = {"none": {"number": 1, "numbers": {}}, "own": {"number": 2}}
+    rows["own"]["numbers"] = {"indexed_fraction": 0.99}
+    found = recipe._second(todo, rows, [], Sorting())
+    assert list(found) == ["none"] and found["none"]["folder"] == (tmp_path / "0001-A").resolve()
 
 
 def test_nothing_to_do(tmp_path):

@@ -30,8 +30,8 @@ __all__ = ["Batch"]
 #: A file that a collection has not closed is taken for what a crash left when it rests so long [s].
 _LEFT_S = 600.0
 #: Phases whose cells are tried on what fits nowhere, how many spots it must have, and the share of them that a cell
-#: must explain.
-_CELLS, _SPOTS, _EXPLAINS = 4, 30, 0.5
+#: must explain, in all and of what the set's own cell explains.
+_CELLS, _SPOTS, _EXPLAINS, _NO_WORSE = 4, 30, 0.5, 0.9
 #: Relative difference of cells of which only one is tried.
 _SAME_CELL = 0.003
 
@@ -184,10 +184,12 @@ class Batch:
         twins = twins_of(rows)
         sets, sorting = self._sorted(rows, twins)
         todo = self._lone(tree, rows, twins, sets, sorting)
-        again = self._second(todo, rows, sets, sorting) if todo and second else {}
-        if again:
+        # where the cell of a phase helped a set that fits nowhere all the same, it is as it was
+        back = {s.name: self._row(s.name) for s in todo if self._helped.pop(s.name, None)}
+        again = self._second(todo, rows | back, sets, sorting) if todo and second else {}
+        if again or back:
             self._helped |= again
-            rows |= again
+            rows |= back | again
             sets, sorting = self._sorted(rows, twins)
         # for the page; n² distances would be most of it
         write_json(self.out / "sorting.json", {k: v for k, v in sorting.numbers.items() if k != "distance"})
@@ -238,9 +240,9 @@ class Batch:
                 self.pool.submit((s.name, p["name"]), task, self.settings.timeout)
         found: dict[str, Any] = {}
         for (name, letter), answer in self._answers("trying known cells", 0, len(todo) * len(phases)):
-            share = answer.get("indexed_fraction") or 0.0
+            share, own = (n.get("indexed_fraction") or 0.0 for n in (answer, rows[name]["numbers"]))
             best = (found[name]["numbers"]["indexed_fraction"], found[name]["cell_of"]) if name in found else (0.0, "")
-            if answer.get("ok") and share > _EXPLAINS and (share, letter) > best:
+            if answer.get("ok") and share > max(_EXPLAINS, _NO_WORSE * own) and (share, letter) > best:
                 folder = self.store.crystal(rows[name]["number"])
                 found[name] = {**rows[name], "state": "done", "reason": "", "key": answer["key"], "numbers": answer,
                                "folder": folder.with_name(f"{folder.name}-{letter}").resolve(),
