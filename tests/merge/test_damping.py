@@ -74,7 +74,17 @@ def test_a_wrong_structure_takes_nothing_out(damped):
     scene, data, before = damped
     f2 = np.random.default_rng(2).permutation(squares(scene, before.hkl))
     _, _, found = undamped(data, before, f2, scene.cell, scene.laue_group, WAVE)
-    assert not found.applied
+    assert not found.applied and "does not explain" in found.reason
+
+
+def test_one_crystal_suffices_with_a_structure(damped, score):
+    scene, data, _ = damped
+    one = data.select(data.dataset == 2)
+    before = scale_sets(one, scene.cell, scene.laue_group)
+    _, after, found = undamped(one, before, squares(scene, before.hkl), scene.cell, scene.laue_group, WAVE)
+    assert found.applied and found.crystals == 0
+    assert found.thickness[2] == pytest.approx(THICK[2], rel=0.15) and np.isnan(found.thickness[:2]).all()
+    assert score.r1(after.hkl, after.intensity, scene) < 0.6 * score.r1(before.hkl, before.intensity, scene)
 
 
 def test_few_reflections_say_nothing(damped):
