@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,8 @@ __all__ = ["Smallest", "find_smallest"]
 _TELLS, _FINE = (0.035, 0.42), (0.06, 0.14)
 #: Share of the brightest disc's light that another must hold to be the beam's.
 _LIGHT = 0.4
+#: Settings in a row, on both sides, without a disc after one was seen: it has left the frame.
+_GONE = 6
 #: What lies at the discs' edges does not average out between the two sides [px of radius].
 _EDGE = 0.01
 
@@ -50,18 +53,7 @@ def find_smallest(
 ) -> Steps[Smallest]:  # fmt: skip
     """Look outwards from ``start`` in steps until three discs tell where the vertex is, then ``points`` around it."""
     edge = min(rig.camera.shape)
-    hits: list[tuple[float, ...]] = []
-    n = int((span[1] - span[0]) / step)
-    for k in range(2 * n):
-        value = start + step * ((k + 1) // 2) * (-1) ** k
-        if not span[0] <= value <= span[1]:
-            continue
-        yield from _seen(view, put, value, edge, hits)
-        if (found := _vertex(_of_the_beam(hits))) is not None:
-            break
-    else:
-        raise CannotDo("the beam's disc was not seen at three settings", "centre the beam, and check the aperture")
-    vertex, slope = found
+    vertex, slope = yield from _searched(view, put, start, step, span, edge)
     aims = np.linspace(*_FINE, (points + 1) // 2) * edge / slope
     fine: list[tuple[float, ...]] = []
     for off in np.concatenate([-aims[::-1], aims]):
@@ -71,6 +63,26 @@ def find_smallest(
     if len(seen) < 6:
         raise CannotDo(f"only {len(seen)} of {points} discs could be measured", "look at the images")
     return _fitted(seen)
+
+
+def _searched(view: View, put, start: float, step: float, span: tuple[float, float], edge: int) -> Steps[Any]:
+    """Vertex and slope. A disc that moves as it grows leaves the frame before three are seen: the steps are halved."""
+    hits: list[tuple[float, ...]] = []
+    for part in (1, 2, 4):
+        missed = 0
+        for k in range(2 * int((span[1] - span[0]) * part / step)):
+            at = (k + 1) // 2 * (-1) ** k
+            value = start + step / part * at
+            if not span[0] <= value <= span[1] or (part > 1 and at % 2 == 0):
+                continue
+            before = len(hits)
+            yield from _seen(view, put, value, edge, hits)
+            if (found := _vertex(_of_the_beam(hits))) is not None:
+                return found
+            missed = 0 if len(hits) > before else missed + 1
+            if hits and missed >= _GONE:
+                break
+    raise CannotDo("the beam's disc was not seen at three settings", "centre the beam, and check the aperture")
 
 
 def _of_the_beam(hits: list[tuple[float, ...]]) -> np.ndarray:
