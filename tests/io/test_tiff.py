@@ -92,3 +92,15 @@ def test_a_truncated_file_is_named(tmp_path, pictures) -> None:
     (tmp_path / "cut.tiff").write_bytes(raw[:-100])
     with pytest.raises(UnreadableInput, match=r"cut\.tiff"):
         tiff.read(tmp_path / "cut.tiff").read(0)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "<i4", ">u2", "f4"])
+def test_frames_of_a_series_share_a_head(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    for shape in ((31, 45), (516, 516)):
+        image = rng.integers(0, 200, shape).astype(dtype)
+        head, pixels = tiff.encoded(image)
+        path = tmp_path / f"{shape[0]}.tif"
+        path.write_bytes(head + pixels.tobytes())
+        np.testing.assert_array_equal(tifffile.imread(path), image)
+        np.testing.assert_array_equal(tiff.read(path).read(0), image)

@@ -141,8 +141,8 @@ def write_frames(target: Path, form: str, experiment: Experiment, frames: Frames
     writers: dict[str, Callable[[Path, int], int]] = {
         "smv": lambda path, i: _smv(path, frames[i], experiment, i),
         "cbf": lambda path, i: cbf.write(path, frames[i], experiment, i),
-        "tiff": lambda path, i: _none(tiff.write(path, frames[i])),
-        "mrc": lambda path, i: _mrc(path, frames[i]),
+        "tiff": lambda path, i: _plain(path, tiff.encoded(frames[i])),
+        "mrc": lambda path, i: _plain(path, mrc.encoded(frames[i])),
     }
     if form not in writers:
         return _write_whole(target / f"frames{FRAME_WRITERS[form]}", form, experiment, frames)
@@ -161,13 +161,9 @@ def _smv(path: Path, image: np.ndarray, experiment: Experiment, i: int) -> int:
     return clipped
 
 
-def _mrc(path: Path, image: np.ndarray) -> int:
-    header, data = mrc.encoded(image)
+def _plain(path: Path, encoded: tuple[bytes, np.ndarray]) -> int:
+    header, data = encoded
     plain_write(path, header, data.data)
-    return 0
-
-
-def _none(_: None) -> int:
     return 0
 
 

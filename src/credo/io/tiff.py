@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from credo.io.frame_file import (
 )
 from credo.model.errors import UnreadableInput
 
-__all__ = ["read", "sniff", "write"]
+__all__ = ["encoded", "read", "sniff", "write"]
 
 MAX_HEADER = 65536
 #: No compression of TIFF shrinks an image more than this.
@@ -243,6 +244,23 @@ def load_yaml(path: Path, text: str) -> dict[str, Any]:
         except yaml.YAMLError:
             return {}
     return data if isinstance(data, dict) else {}
+
+
+def encoded(image: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """What comes before the pixels in an uncompressed TIFF of one image (rows, columns), and the pixels."""
+    pixels = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
+    return _head(pixels.shape, pixels.dtype), pixels
+
+
+@lru_cache(maxsize=8)
+def _head(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    """Made once for all frames of a series, as it costs more than their pixels."""
+    import tifffile
+
+    blank = np.zeros(shape, dtype)
+    with io.BytesIO() as stream:
+        tifffile.imwrite(stream, blank, photometric="minisblack", metadata=None, software="credo", byteorder="<")
+        return stream.getvalue()[: -blank.nbytes]
 
 
 def write(path: Path, images: np.ndarray, description: str = "") -> None:
