@@ -30,7 +30,8 @@ _TELLS, _FINE = (0.035, 0.42), (0.06, 0.14)
 _LIGHT = 0.4
 #: Settings in a row, on both sides, without a disc after one was seen: it has left the frame.
 _GONE = 6
-#: What lies at the discs' edges does not average out between the two sides [px of radius].
+#: What lies at the discs' edges in patterns, where a disc is the other way up beyond the focus, does not average out
+#: between the two sides [px of radius]; in images it does, as the disc covers the same part of the specimen.
 _EDGE = 0.01
 
 
@@ -62,7 +63,7 @@ def find_smallest(
     seen = _of_the_beam(fine)
     if len(seen) < 6:
         raise CannotDo(f"only {len(seen)} of {points} discs could be measured", "look at the images")
-    return _fitted(seen)
+    return _fitted(seen, _EDGE if view.mode == "diff" else 0.0)
 
 
 def _searched(view: View, put, start: float, step: float, span: tuple[float, float], edge: int) -> Steps[Any]:
@@ -120,8 +121,8 @@ def _vertex(hits: np.ndarray) -> tuple[float, float] | None:
     return float(middle - unit * b / (2 * c)), float(np.sqrt(c) / unit)
 
 
-def _fitted(seen: np.ndarray) -> Smallest:
-    """Vertex and slope by least squares on r² with weights 1/r², esds from the scatter; the centre's line."""
+def _fitted(seen: np.ndarray, edge: float) -> Smallest:
+    """Vertex and slope by least squares on r² with weights 1/r², esds from the scatter and ``edge`` [px]; the centre's line."""
     value, radius = seen[:, 0], seen[:, 1]
     middle, unit = value.mean(), float(np.ptp(value)) / 2
     v = (value - middle) / unit
@@ -138,6 +139,6 @@ def _fitted(seen: np.ndarray) -> Smallest:
     by = np.array([0.0, -1 / (2 * p[2]), p[1] / (2 * p[2] ** 2)])
     scatter = float(np.sqrt(by @ covariance @ by))
     return Smallest(
-        float(middle + unit * vertex), unit * float(np.hypot(scatter, _EDGE / curve)), float(curve / unit),
+        float(middle + unit * vertex), unit * float(np.hypot(scatter, edge / curve)), float(curve / unit),
         float(np.sqrt(covariance[2, 2]) / (2 * curve * unit)), fit_response(value[:, None], seen[:, 2:4]), seen,
     )  # fmt: skip
