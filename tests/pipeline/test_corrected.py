@@ -83,34 +83,61 @@ def test_a_structure_of_something_else_is_refused(crystals, tmp_path):
         merge(crystals, tmp_path / "out", MergeSettings(model=cif("andradite")))
 
 
-def refined(r1):
-    def make(folder):
-        folder.mkdir(parents=True)
-        write_json(folder / "report.json", {"command": "refine", "ok": True, "r1_obs": r1})
-        return {"ok": True, "r1_obs": r1}
+def made(**r1):
+    """``refine(model, target)`` that leaves a report of the R1 that belongs to the folder's name."""
+
+    def make(model, target):
+        report = {"command": "refine", "ok": True, "r1_obs": r1[target.parent.name]}
+        target.mkdir(parents=True)
+        write_json(target / "report.json", report)
+        return report
 
     return make
 
 
-@pytest.mark.parametrize(("after", "kept"), [(0.05, True), (0.12, False)])
-def test_the_refinement_with_the_lower_r1_is_believed(tmp_path, after, kept):
-    refined(0.1)(tmp_path / "refine")
-    rows = [{"dataset": "a", "thickness_nm": 120.0, "kept": True}]
-    answer = corrected(
-        tmp_path, lambda _: {"damping": {"applied": True, "reason": "so"}, "datasets": rows}, refined(after)
-    )
+def merged(thickness=120.0, applied=True):
+    """``merge(model, target)`` that leaves the report of a correction."""
+
+    def make(model, target):
+        rows = [{"dataset": "a", "thickness_nm": thickness, "kept": True}]
+        report = {"command": "merge", "damping": {"applied": applied, "reason": str(model.parent)}, "datasets": rows}
+        target.mkdir(parents=True)
+        write_json(target / "report.json", report)
+        return report
+
+    return make
+
+
+@pytest.fixture
+def phase(tmp_path):
+    place = tmp_path / "A"
+    made(A=0.1)(None, place / "refine")
+    return place
+
+
+@pytest.mark.parametrize(("after", "kept"), [(0.06, True), (0.12, False)])
+def test_the_refinement_with_the_lower_r1_is_believed(phase, after, kept):
+    answer = corrected(phase, merged(), made(corrected=after))
     assert (answer["kept"], answer["r1_obs_before"], answer["r1_obs"]) == (kept, 0.1, after)
     assert answer["thickness_nm"] == {"a": 120.0}
-    assert refinement_of(tmp_path) == (tmp_path / "corrected" / "refine" if kept else tmp_path / "refine")
+    assert refinement_of(phase) == (phase / "corrected" / "refine" if kept else phase / "refine")
 
 
-def test_nothing_is_refined_again_where_the_correction_does_not_hold(tmp_path):
-    refined(0.1)(tmp_path / "refine")
-    answer = corrected(tmp_path, lambda _: {"damping": {"applied": False, "reason": "no"}}, refined(0.01))
-    assert answer == {"applied": False, "reason": "no", "kept": False}
-    assert refinement_of(tmp_path) == tmp_path / "refine"
+@pytest.mark.parametrize(("second", "last"), [(0.03, "corrected/again"), (0.045, "corrected")])
+def test_a_structure_that_was_bent_by_damping_serves_once_more(phase, second, last):
+    answer = corrected(phase, merged(), made(corrected=0.04, again=second))
+    assert answer["kept"] and answer["r1_obs"] == min(second, 0.04)
+    assert refinement_of(phase) == phase / last / "refine"
+    # the second merge is with the structure of the first correction
+    assert answer["reason"] == str(phase / ("corrected/refine" if last.endswith("again") else "refine"))
 
 
-def test_a_merge_that_fails_says_why(tmp_path):
-    answer = corrected(tmp_path, lambda _: {"ok": False, "reason": "no two data sets agree"}, refined(0.01))
+def test_nothing_is_refined_again_where_the_correction_does_not_hold(phase):
+    answer = corrected(phase, merged(applied=False), made())
+    assert answer == {"applied": False, "reason": str(phase / "refine"), "kept": False}
+    assert refinement_of(phase) == phase / "refine"
+
+
+def test_a_merge_that_fails_says_why(phase):
+    answer = corrected(phase, lambda *_: {"ok": False, "reason": "no two data sets agree"}, made())
     assert not answer["applied"] and "agree" in answer["reason"]

@@ -99,10 +99,9 @@ def structure(task: dict[str, Any]) -> dict[str, Any]:
     rules = RefineSettings(optimise_weights=True)
     refined = _refined(solve_folder / "structure.res", solve_folder / "structure.hkl", refine_folder, rules)
     if refined.get("ok") and task.get("again"):
-        model = refine_folder / "refined.res"
         answer["damping"] = corrected(
-            place, lambda target: _merged_again(task["again"], refine_folder / "refined.cif", target),
-            lambda target: _refined(model, place / CORRECTED / "merged.hkl", target, rules),
+            place, lambda model, target: _merged_again(task["again"], model, target),
+            lambda model, target: _refined(model, target.parent / "merged.hkl", target, rules),
         )  # fmt: skip
     else:
         shutil.rmtree(place / CORRECTED, ignore_errors=True)

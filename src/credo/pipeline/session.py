@@ -13,7 +13,7 @@ import numpy as np
 from credo.io.project import read_experiment
 from credo.io.structure import read_structure
 from credo.model import CredoError, Experiment, Structure
-from credo.pipeline.corrected import CORRECTED, refinement_of
+from credo.pipeline.corrected import CORRECTED, corrected_by, refinement_of
 from credo.pipeline.output import read_report
 
 __all__ = ["Session", "SessionCrystal", "SessionPhase", "read_map", "read_session"]
@@ -128,10 +128,12 @@ def _reports(folder: Path, levels: int) -> Iterator[tuple[Path, Report]]:
 
 def _phases(found: Sequence[tuple[Path, Report]], batch: Report) -> list[SessionPhase]:
     titles = {p.get("name"): p.get("known") for p in batch.get("phases") or () if isinstance(p, dict)}
+    merges = {folder for folder, r in found if r.get("command") == "merge" and r.get("ok")}
     out: list[SessionPhase] = []
     used: set[Path] = set()
     for folder, report in found:
-        if report.get("command") != "merge" or not report.get("ok") or folder.name == CORRECTED:
+        # a merge in the folder of another is the same phase again, without damping
+        if folder not in merges or any(p in merges for p in folder.parents):
             continue
         several = report.get("phases") or [report]
         for one in several:
@@ -140,7 +142,7 @@ def _phases(found: Sequence[tuple[Path, Report]], batch: Report) -> list[Session
             name = folder.name if name in {p.name for p in out} else name
             solve = _made_from(found, "solve", [place])
             refine = _made_from(found, "refine", [place, *([solve[0]] if solve else [])])
-            used |= {x[0] for x in (solve, refine) if x} | {place / CORRECTED / "refine"}
+            used |= {x[0] for x in (solve, refine) if x} | {f for f, _ in found if place / CORRECTED in f.parents}
             if refine and refine[0] == place / "refine":
                 refine = refinement_of(place), read_report(refinement_of(place))
             whole = {**one, **{k: report.get(k) for k in ("command", "version", "provenance")}}
@@ -178,7 +180,7 @@ def _phase(name: str, known: Any, place: Path, merge: Report, solve, refine) -> 
     there = {n: p for n, p in maps.items() if p and p.is_file()}
     title = f"Phase {name}" + (f" ({known})" if known else "")
     merged = place if (place / "report.json").is_file() else place.parent
-    again = place / CORRECTED
+    again = corrected_by(place)
     corrected = read_report(again)
     made = {"merging": merged if merge else None, "solution": solve and solve[0], "refinement": refine and refine[0],
             "merging without damping": again if corrected.get("ok") else None}  # fmt: skip

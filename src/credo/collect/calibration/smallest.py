@@ -122,7 +122,8 @@ def _vertex(hits: np.ndarray) -> tuple[float, float] | None:
 
 
 def _fitted(seen: np.ndarray, edge: float) -> Smallest:
-    """Vertex and slope by least squares on r² with weights 1/r², esds from the scatter and ``edge`` [px]; the centre's line."""
+    """Vertex and slope by least squares on r² with weights 1/r², esds from the scatter and ``edge`` [px of radius]; the
+    centre's line."""
     value, radius = seen[:, 0], seen[:, 1]
     middle, unit = value.mean(), float(np.ptp(value)) / 2
     v = (value - middle) / unit

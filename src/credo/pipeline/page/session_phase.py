@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from credo.pipeline.corrected import CORRECTED
+from credo.pipeline.corrected import corrected_by
 from credo.pipeline.page.chart import Chart, resolution_ticks
 from credo.pipeline.page.map_section import map_figure
 from credo.pipeline.page.markup import esc, figure, key_values, label, section, table
@@ -105,7 +105,7 @@ def _damping(phase: SessionPhase) -> str:
         return f'<p class="note">Damping of strong reflections was not taken out: {esc(d["reason"])}.</p>'
     rows = [r for r in phase.corrected.get("datasets") or () if r.get("thickness_nm") is not None]
     thick = ", ".join(fixed(r["thickness_nm"], 0) for r in rows[:12]) + (" …" if len(rows) > 12 else "")
-    kept = "is of" if phase.folders.get("refinement") == phase.folder / CORRECTED / "refine" else "is not of"
+    kept = "is of" if phase.folders.get("refinement") == corrected_by(phase.folder) / "refine" else "is not of"
     return (
         f'<p class="note">The structure {kept} data corrected for the damping of strong reflections, which depend on '
         f"the structure itself: {esc(d['reason'])}. Thickness of the crystals by it: {thick} nm.</p>"
