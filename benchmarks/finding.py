@@ -70,7 +70,7 @@ def _finding(seeds: int, images: int) -> None:
         len(find_crystals(field_image(sample_of(s, 0.02), np.zeros(2) + k % 9, 0, 400, 77 * s + k).image, 0.022))
         for s in range(seeds) for k in range(images)
     )  # fmt: skip
-    _say("fields without crystals", seeds * images, "false finds", blank, "stated", round(0.05 * seeds * images, 2))
+    _say("fields without crystals", seeds * images, "false finds", blank, "stated", round(0.1 * seeds * images, 2))
 
 
 def _counted(field: Field) -> np.ndarray:

@@ -46,7 +46,7 @@ class Crystal:
 
 
 def find_crystals(
-    image: np.ndarray, pixel_um: float, *, false_alarms: float = 0.05, gap_um: float = 1.0, edge_um: float = 1.0,
+    image: np.ndarray, pixel_um: float, *, false_alarms: float = 0.1, gap_um: float = 1.0, edge_um: float = 1.0,
     valid: np.ndarray | None = None,
 ) -> list[Crystal]:  # fmt: skip
     """Crystals in ``image`` (ny, nx) of positive counts, the most significant first.

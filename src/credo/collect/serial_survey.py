@@ -16,7 +16,7 @@ from credo.collect.steps import Look, Move, Note, Pose, Shot, Steps
 
 __all__ = ["Candidate", "Particle", "Survey", "nearest", "particles"]
 
-#: Crystals that are taken: radius of equal area [µm], contrast, significance (below it one in twenty images has a find
+#: Crystals that are taken: radius of equal area [µm], contrast, significance (below it one in ten images has a find
 #: that is nothing, and each costs a way); contrast of what counts as a neighbour.
 _RADIUS_UM, _CONTRAST, _SURE, _DARK = (0.1, 0.9), 0.08, 6.5, 0.06
 #: Distance at which two finds are one [µm]; share of the film's light below which a view is of a bar; spacing at which
