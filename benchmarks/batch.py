@@ -1,6 +1,7 @@
 """Batch and watch: how they scale, what is serial, how soon a crystal is known, and what interruptions leave behind.
 
-    python -m benchmarks batch [--parts scaling serial watch kills] [--work FOLDER] [--sets 6] [--kills 20 --seed 1]
+    python -m benchmarks batch [--parts scaling mixture serial watch kills] [--work FOLDER] [--sets 6]
+                               [--kills 20 --seed 1]
 
 Times are CPU seconds of this process and of its children, but for `scaling`, whose wall times mean something on an idle
 machine only. `kills` sends SIGKILL to the command after a random amount of CPU time of it and its children (from the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import resource
@@ -30,6 +32,8 @@ from credo.pipeline.batch import BatchSettings, batch
 from credo.pipeline.batch_find import find_data_sets
 from credo.pipeline.batch_phase import read_crystal
 from credo.pipeline.batch_sort import sort_sets
+from credo.pipeline.demo_scenes import Scene
+from credo.pipeline.demo_truth import errors_of
 from credo.pipeline.simulate import simulate_frames
 from credo.pipeline.watch_frames import find_growing
 from credo.pipeline.watch_set import LiveSet
@@ -69,6 +73,36 @@ def scaling(work: Path, sets: int) -> None:
             own, theirs = (b - a for a, b in zip(before, _cpu()))
             wall = time.perf_counter() - start
             print(f"{workers} workers, {name}: wall {wall:.1f} s, parent {own:.2f} CPU s, children {theirs:.2f} CPU s")
+
+
+def mixture(work: Path, workers: int) -> None:
+    """Seven crystals each of ZSM-5 and mordenite from frames, in six folders and two formats, told SiO2 only."""
+    root, out = work / "mixture", work / "mixture-result"
+    for k in range(14):
+        sample = ("ZSM-5", "mordenite")[k % 2]
+        settings = SeriesSettings(
+            frames=120, step_deg=0.5, start_deg=-30, shape=(384, 384), q_per_pixel=1 / 192, seed=40 + k,
+            faults=FaultSettings(dynamical=0.28, jitter_px=0.3, slip_deg=0.02, header_axis_deg=3.0),
+        )  # fmt: skip
+        simulate_frames(root / f"grid{k % 6}" / f"x{k:02d}", sample_name=sample, settings=settings,
+                        form=("smv", "tiff")[k // 2 % 2])  # fmt: skip
+    before, start = _cpu(), time.perf_counter()
+    found = batch(root, out, BatchSettings(composition=("Si O2",), workers=workers))
+    own, theirs = (b - a for a, b in zip(before, _cpu()))
+    print(f"14 sets, {workers} workers: wall {time.perf_counter() - start:.0f} s, {own + theirs:.0f} CPU s")
+    true = {s["dataset"]: json.loads((Path(s["place"]) / "truth.json").read_text())["sample"]["name"]
+            for s in found["sets"]}  # fmt: skip
+    for p in found["phases"]:
+        s = p["structure"] or {}
+        r1, damping = (s.get("refined") or {}).get("r1_obs"), s.get("damping") or {}
+        print(f"phase {p['name']}: {dict(Counter(true[m] for m in p['members']))}, cell {np.round(p['cell'], 3)}, "
+              f"{p['completeness']:.3f} to {p['resolution']:.2f} Å, CC½ {p['cc_half']:.3f}, {p['space_group']}, "
+              f"R1 {r1}, before correction {damping.get('r1_obs_before')}, {damping.get('reason')}")  # fmt: skip
+    shown = Scene("", ("ZSM-5", "mordenite"), "Si O2", 14)
+    for name, e in errors_of(found["phases"], shown, out).items():
+        print(f"{name}: {e}")
+    for r in found["rejected"]:
+        print(f"{r['dataset']} ({true[r['dataset']]}): {r['reason']}")
 
 
 def serial(work: Path, project: Path | None) -> None:
@@ -169,7 +203,8 @@ def _cpu_of(pid: int) -> float:
 
 def _stage(out: Path, sets: int) -> str:
     """What a killed run was at, by the unfinished folders that it left."""
-    for place, word in (("phases/*/.refine*", "refining"), ("phases/*/.solve*", "solving"), ("phases/.*", "merging"),
+    for place, word in (("phases/*/.corrected*", "correcting"), ("phases/*/corrected/.refine*", "correcting"),
+                        ("phases/*/.refine*", "refining"), ("phases/*/.solve*", "solving"), ("phases/.*", "merging"),
                         (".first/.*", "merging, the first time")):  # fmt: skip
         if any(out.glob(place)):
             return word
@@ -231,12 +266,14 @@ def main() -> int:
     parser.add_argument("--sets", type=int, default=6)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--most", type=float, help="CPU seconds until a kill, at most (default: all that a run takes)")
-    parser.add_argument("--workers", type=int, default=2, help="for `kills`")
+    parser.add_argument("--workers", type=int, default=2, help="for `kills` and `mixture`")
     parser.add_argument("--seed", type=int, default=1)
     a = parser.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     if "scaling" in a.parts:
         scaling(a.work, a.sets)
+    if "mixture" in a.parts:
+        mixture(a.work, a.workers)
     if "serial" in a.parts:
         serial(a.work, a.project)
     if "watch" in a.parts:

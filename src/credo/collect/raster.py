@@ -17,8 +17,8 @@ __all__ = ["Fields", "Found", "look_for_crystals", "raster", "view_um"]
 #: Part of the search image that is searched: its border is the neighbour's.
 _VIEW = 0.8
 #: Share of a raster's place that is film if nothing is known; places so near tell of each other [pitches]; way of the
-#: stage that weighs as much as film all over the view [µm].
-_FILM, _BESIDE, _WAY_UM = 0.6, 1.6, 250.0
+#: stage, and distance from the middle, that weigh as much as film all over the view [µm].
+_FILM, _BESIDE, _WAY_UM, _OFF_UM = 0.6, 1.6, 250.0, 200.0
 #: Contrast below which a spot of the search image is taken for the film's texture.
 _DARK = 0.1
 
@@ -35,10 +35,10 @@ def raster(middle: tuple[float, float], radius: float, pitch: float) -> np.ndarr
 
 class Fields:
     """Places (n, 2) [µm] of a raster of this ``pitch`` that wait to be looked at, the most promising next: beside film
-    that was seen, then where nothing is known, last beside bars of the mesh."""
+    that was seen, then where nothing is known, last beside bars of the mesh; the nearer to the middle, the sooner."""
 
     def __init__(self, places: np.ndarray, pitch: float) -> None:
-        self.left, self.pitch = places, pitch
+        self.left, self.pitch, self._middle = places, pitch, places.mean(axis=0)
         #: Of each place that was looked at, x, y [µm], and the share of its view that was film.
         self.looked = np.empty((0, 3))
 
@@ -50,8 +50,8 @@ class Fields:
         gap = np.hypot(*(self.left[:, None] - self.looked[None, :, :2]).transpose(2, 0, 1))
         near = gap < _BESIDE * self.pitch
         film = (_FILM + near @ self.looked[:, 2]) / (1 + near.sum(axis=1))
-        way = np.hypot(*(self.left - np.array(here)).T)
-        x, y = self.left[int(np.argmax(film - way / _WAY_UM))]
+        way, off = (np.hypot(*(self.left - point).T) for point in (np.array(here), self._middle))
+        x, y = self.left[int(np.argmax(film - way / _WAY_UM - off / _OFF_UM))]
         return float(x), float(y)
 
     def look(self, x: float, y: float, film: float) -> None:
