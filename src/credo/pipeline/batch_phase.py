@@ -51,7 +51,8 @@ def phase(task: dict[str, Any]) -> dict[str, Any]:
         return {**{k: earlier.get(k) for k in MERGED}, "reused": True}
     folders = [Path(m["folder"]) for m in task["members"]]
     with in_place(target) as folder:
-        output = Output(folder, "merge", task["key"], folders, settings)
+        inputs = [*folders, *([settings.model] if settings.model else [])]
+        output = Output(folder, "merge", task["key"], inputs, settings)
 
         def work(inner: Path) -> dict[str, Any]:
             sets = [read_crystal(f, m["name"]) for f, m in zip(folders, task["members"])]
