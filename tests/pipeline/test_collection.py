@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from credo.io.project import write_json
 from credo.model import Acquisition, Beam, Cell, Crystal, Detector, Experiment, Goniometer, Scan
-from credo.pipeline.collection import collection_beside, measured, solved_by, together
+from credo.pipeline.collection import collection_beside, corrections_beside, measured, solved_by, together
 
 A = Acquisition(mode="rotation", exposed_s=60.0, flux=0.1, camera="x", software="y", mosaicity_deg=0.2)
 
@@ -76,3 +77,26 @@ def test_who_solved_a_structure_is_told_by_its_report_only(tmp_path):
     assert solved_by(model).startswith("credo 9.9") and solved_by(tmp_path / "mine.res") == "?"
     (tmp_path / "report.json").write_text(json.dumps(report | {"engine": "SHELXT"}))
     assert solved_by(model) == "SHELXT"
+
+
+def test_a_model_that_was_refined_was_solved_by_who_solved_its_first_model(tmp_path):
+    solve, refine = tmp_path / "solve", tmp_path / "refine"
+    for folder in (solve, refine):
+        folder.mkdir()
+    for file in (solve / "structure.res", refine / "refined.res"):
+        file.touch()
+    write_json(solve / "report.json", {"command": "solve", "solved": True, "files": ["structure.res"], "engine": "X"})
+    inputs = [{"from_here": "../solve/structure.res"}, {"from_here": "../merged.hkl"}]
+    report = {"command": "refine", "files": ["refined.res"], "provenance": {"inputs": inputs}}
+    write_json(refine / "report.json", report)
+    assert solved_by(refine / "refined.res") == "X" and solved_by(refine / "other.res") == "?"
+
+
+def test_what_was_taken_out_of_merged_data_is_told_beside_them(tmp_path):
+    data = tmp_path / "merged.hkl"
+    assert corrections_beside(data) == ()
+    rows = [{"dataset": "a", "thickness_nm": 120.4}, {"dataset": "b", "thickness_nm": None}]
+    for applied in (True, False):
+        write_json(tmp_path / "report.json", {"command": "merge", "damping": {"applied": applied}, "datasets": rows})
+        told = corrections_beside(data)
+        assert (len(told) == 1 and "Blackman" in told[0] and "120 nm" in told[0]) if applied else told == ()

@@ -9,7 +9,7 @@ from typing import Any
 from credo.model import Acquisition, Experiment
 from credo.pipeline.output import read_report
 
-__all__ = ["collection_beside", "measured", "solved_by", "together"]
+__all__ = ["collection_beside", "corrections_beside", "measured", "solved_by", "together"]
 
 _MEANS = (
     "rotation_deg", "speed_deg_s", "exposed_s", "flux", "precession_deg", "area_size_um", "temperature_k",
@@ -36,11 +36,30 @@ def measured(experiment: Experiment) -> Acquisition:
 
 
 def solved_by(model: Path) -> str:
-    """Who solved the structure of a model, for its CIF; ? where no report beside it says so."""
+    """Who solved the structure of a model, for its CIF; ? where no report beside it says so. Of a refined model: who
+    solved the one that it was refined from."""
     report = read_report(model.parent)
+    if report.get("command") == "refine" and model.name in report.get("files", ()):
+        entry = next(iter(dict(report.get("provenance") or {}).get("inputs") or ()), {})
+        before = (model.parent / str(entry.get("from_here"))).resolve()
+        return solved_by(before) if before.is_file() and before.parent != model.parent.resolve() else "?"
     if report.get("command") != "solve" or not report.get("solved") or model.name not in report.get("files", ()):
         return "?"
     return str(report.get("engine") or f"credo {report.get('version')} (The credo developers, 2026)")
+
+
+def corrections_beside(reflections: Path) -> tuple[str, ...]:
+    """What the report of the merge beside a file of reflections says was taken out of them, for a CIF."""
+    report = read_report(reflections.parent)
+    damping = report.get("damping")
+    if report.get("command") != "merge" or not isinstance(damping, dict) or not damping.get("applied"):
+        return ()
+    every = [r.get("thickness_nm") for r in report.get("datasets") or () if isinstance(r, dict)]
+    known = ", ".join(f"{t:.0f}" for t in every if t is not None)
+    return (
+        "Intensities were divided by Blackman's two-beam factor (Proc. R. Soc. A 173, 1939, 68) for |Fc| of an earlier "
+        f"refinement and the thickness of each crystal: {known} nm.",
+    )
 
 
 def together(parts: Sequence[Acquisition]) -> Acquisition:

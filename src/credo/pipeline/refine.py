@@ -12,7 +12,7 @@ from credo.io.reflection_files import read_any
 from credo.io.shelx import write_hkl
 from credo.io.text import read_text, write_text
 from credo.model import Acquisition, Reflections
-from credo.pipeline.collection import collection_beside, solved_by
+from credo.pipeline.collection import collection_beside, corrections_beside, solved_by
 from credo.pipeline.output import Output, fingerprint, run_command
 from credo.pipeline.page.refinement import refinement_page
 from credo.solve.fourier import write_ccp4
@@ -45,7 +45,7 @@ def refine(
         experiment, table = read_any(reflections)
         done = refined_structure(prepared, experiment, table, settings, progress)
         how = collection_beside(reflections)
-        _write(folder, done, model.stem, how, solved_by(model))
+        _write(folder, done, model.stem, how, solved_by(model), corrections_beside(reflections))
         return {**numbers_of(done), "collection": how.to_dict()}
 
     return run_command(output, work, force)
@@ -93,7 +93,9 @@ def _dynamical_numbers(d: Dynamical) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(folder: Path, done: Refinement, name: str, how: Acquisition, solution: str) -> None:
+def _write(
+    folder: Path, done: Refinement, name: str, how: Acquisition, solution: str, corrections: tuple[str, ...]
+) -> None:
     refined = done.refined
     peaks = tuple((p.xyz, p.height) for p in done.peaks)
     z = done.prepared.z
@@ -111,7 +113,7 @@ def _write(folder: Path, done: Refinement, name: str, how: Acquisition, solution
         res,
         read_text(folder / "refined.hkl"),
         z,
-        notes=done.notes,
+        notes=(*done.notes, *corrections),
         acquisition=how,
         theory="dynamical" if done.dynamical else "kinematical",
         solution=solution,
