@@ -92,8 +92,9 @@ class Store:
             raise CannotDo(
                 f"{self.folder / 'catalogue.sqlite'}: {error}", "remove it: nothing that was processed is lost"
             ) from error
-        for part in ("crystals", "phases"):
-            for left in (self.folder / part).glob(".*.part"):
+        # what a kill left half done, of data sets, of phases, and of what is made within a phase's folder
+        for part in ("crystals/.*.part", "phases/**/.*.part", ".first/**/.*.part"):
+            for left in list(self.folder.glob(part)):
                 shutil.rmtree(left, ignore_errors=True)
 
     def close(self) -> None:
