@@ -5,8 +5,8 @@ from credo.pipeline.batch_store import Store
 
 def test_what_was_left_half_done_is_removed_wherever_it_is(tmp_path):
     results = ["crystals/0001/report.json", "phases/A/refine/refined.cif", "phases/A/corrected/merged.hkl"]
-    halves = ["crystals/.0002.x.part", "phases/.B.x.part", "phases/A/.refine.x.part", "phases/A/corrected/.refine.x.part",
-              ".first/.A.x.part"]  # fmt: skip
+    halves = ["crystals/.0002.x.part", "phases/.B.x.part", "phases/A/.refine.x.part", ".first/.A.x.part",
+              "phases/A/corrected/.refine.x.part"]  # fmt: skip
     for name in [*results, *(f"{h}/half.res" for h in halves)]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
