@@ -26,14 +26,14 @@ def empty(monkeypatch):
     monkeypatch.setattr(module, "_calibrated", lambda instrument, *_: instrument)
     monkeypatch.setattr(module, "_mapped", mapped)
     monkeypatch.setattr(module, "collect", collected)
-    monkeypatch.setattr(module, "batch", lambda *_, **__: {"phases": [], "indexed": 0, "rejected": []})
+    monkeypatch.setattr(module, "batch", lambda *_, **__: {"phases": [], "sets": [], "indexed": 0, "rejected": []})
 
 
 def test_it_fails_where_the_truth_was_not_found(empty, tmp_path):
     with pytest.raises(CannotDo, match="ZSM-5: not found"):
         demo_loop(tmp_path / "demo", "zsm5")
     report = json.loads((tmp_path / "demo" / "report.json").read_text(encoding="utf-8"))
-    assert report["ok"] is False and report["errors_vs_truth"] == {"ZSM-5": {"found": False}}
+    assert report["ok"] is False and report["errors_vs_truth"] == {"ZSM-5": {"found": False, "data_sets": 0}}
     assert report["crystals_found"] == 1 and report["crystals_collected"] == 0
     assert (tmp_path / "demo" / "session" / "grid").is_dir()
 

@@ -1,6 +1,7 @@
 """The demonstration's judge: right only if lattice, group and atoms are those of the sample."""
 
 from importlib.resources import files
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_the_sample_itself_is_right(tmp_path):
     assert errors["paracetamol"]["atoms_right"] == 1 and errors["paracetamol"]["r1"] == 0.1
 
 
-def test_another_cell_another_structure_and_a_missing_phase_are_wrong(tmp_path):
+def test_another_cell_and_another_structure_are_wrong(tmp_path):
     stretched = errors_of(
         [_phase(tmp_path / "a", "paracetamol", _cif("paracetamol"), 1.02)], scene("organic"), tmp_path / "a"
     )
@@ -42,7 +43,19 @@ def test_another_cell_another_structure_and_a_missing_phase_are_wrong(tmp_path):
     assert len(lines) < len(_cif("paracetamol").splitlines())
     fewer = errors_of([_phase(tmp_path / "b", "paracetamol", "\n".join(lines))], scene("organic"), tmp_path / "b")
     assert "of its atoms are in place" in wrong(fewer)[0]
-    assert wrong(errors_of([], scene("organic"), tmp_path)) == ["paracetamol: not found"]
+
+
+def test_a_missing_phase_is_told_with_the_data_sets_that_have_its_lattice(tmp_path):
+    cell = [*sample("paracetamol").cell.lengths, *sample("paracetamol").cell.angles]
+    sets: list[dict[str, Any]] = [{"state": "done", "cell": [1.002 * cell[0], *cell[1:]], "centring": "P"}] * 2
+    sets += [
+        {"state": "failed", "cell": None},
+        {"state": "done", "cell": [20, 19.7, 13.1, 90, 90, 90], "centring": "P"},
+    ]
+    (one,) = wrong(errors_of([], scene("organic"), tmp_path, sets))
+    assert one == "paracetamol: not found; 2 data sets have its lattice"
+    (none,) = wrong(errors_of([], scene("organic"), tmp_path, sets[2:]))
+    assert "0 data sets" in none and "--crystals" in none
 
 
 def test_a_guest_must_be_found_besides_its_framework(tmp_path):

@@ -60,7 +60,7 @@ def demo_loop(
             )  # fmt: skip
         shutil.copytree(grid, session / grid.name, dirs_exist_ok=True)
         found = batch(frames, result, settings, progress=lambda tick: say(_sentence(tick)))
-        errors = errors_of(found["phases"], shown, result)
+        errors = errors_of(found["phases"], shown, result, found["sets"])
         report = _report(sample, shown, collected, found, errors)
         if faults := wrong(errors):
             raise CannotDo(f"not what is on the grid: {'; '.join(faults)}", f"look at {result / 'report.html'}", report)

@@ -15,7 +15,9 @@ _DENSITY = 0.005
 
 @dataclass(frozen=True)
 class Scene:
-    """``phases``: samples that come with credo; ``composition``: all that credo is told; ``crystals``: how many to
+    """Of mixtures so many crystals that the chance of fewer than two of either phase, which make none, is 2 %.
+
+    ``phases``: samples that come with credo; ``composition``: all that credo is told; ``crystals``: how many to
     collect unless another number is asked for; ``grid``: settings of the simulated specimen; ``d_min`` [Å]: to which
     the structures are solved; ``guest``: labels of the atoms that are not told, and must be found in the framework."""
 
@@ -36,7 +38,7 @@ class Scene:
 SCENES = {
     "zsm5": Scene("the zeolite ZSM-5", ("ZSM-5",), "Si O2", 4),
     "zsm5-mordenite": Scene(
-        "a mixture of the zeolites ZSM-5 and mordenite", ("ZSM-5", "mordenite"), "Si O2", 8, fractions=(0.7, 0.3)
+        "a mixture of the zeolites ZSM-5 and mordenite", ("ZSM-5", "mordenite"), "Si O2", 10, fractions=(0.5, 0.5)
     ),
     "embedded-zeolites": Scene(
         "ZSM-25 and PAU, two zeolites of one family (for PST-20 and ZSM-25)", ("ZSM-25", "PAU"), "Si O2", 12, d_min=1.5,

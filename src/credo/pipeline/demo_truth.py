@@ -12,7 +12,7 @@ import numpy as np
 
 from credo.io.samples import sample
 from credo.io.structure import read_structure
-from credo.merge.strain import reduce_lattice, relation
+from credo.merge.strain import Lattice, reduce_lattice, relation
 from credo.model import Cell, CredoError, Structure
 from credo.pipeline.demo_scenes import Scene
 from credo.solve.compare import atoms_in_cell, compare, same_space_group
@@ -24,9 +24,18 @@ __all__ = ["errors_of", "wrong"]
 _SAME_LATTICE, _CELL_PERCENT, _DEVIATION, _RIGHT = 0.06, 1.0, 0.1, 0.95
 
 
-def errors_of(phases: Sequence[dict[str, Any]], shown: Scene, project: Path) -> dict[str, Any]:
-    """For every true phase the found one that is most like it, and how far it is from the truth."""
-    return {name: _nearest(sample(name), shown.guest, phases, project) for name in shown.phases}
+def errors_of(
+    phases: Sequence[dict[str, Any]], shown: Scene, project: Path, sets: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """For every true phase the found one that is most like it, and how far it is from the truth; ``sets``: the rows of
+    the data sets, of which those with its lattice are counted."""
+    errors = {}
+    for name in shown.phases:
+        true = sample(name)
+        own = reduce_lattice(true.cell, _centring(true.space_group))
+        like = sum(_strain(s, own)[0] <= _SAME_LATTICE for s in sets if s["state"] == "done")
+        errors[name] = {**_nearest(true, shown.guest, phases, project), "data_sets": like}
+    return errors
 
 
 def wrong(errors: dict[str, Any]) -> list[str]:
@@ -36,7 +45,8 @@ def wrong(errors: dict[str, Any]) -> list[str]:
 
 def _fault(e: dict[str, Any]) -> str:
     if not e["found"]:
-        return "not found"
+        few = " (two make a phase: ask for more by --crystals)" if e["data_sets"] < 2 else ""
+        return f"not found; {e['data_sets']} data sets have its lattice{few}"
     if e["cell_percent"] > _CELL_PERCENT:
         return f"its cell is off by {e['cell_percent']:.2f} %"
     if not e.get("solved"):
@@ -62,11 +72,10 @@ def _nearest(true: Structure, guest: Sequence[str], phases, project: Path) -> di
 def _against(true: Structure, guest: Sequence[str], phase: dict[str, Any], project: Path) -> dict[str, Any] | None:
     """How far one phase is from the true structure; None where the lattice is another."""
     own = reduce_lattice(true.cell, _centring(true.space_group))
-    found = reduce_lattice(Cell(*phase["cell"]), phase["centring"])
-    strain, _index, p = relation(found, own, max_index=1)
+    strain, p = _strain(phase, own)
     if strain > _SAME_LATTICE:
         return None
-    metric = p.T @ found.cell.metric @ p
+    metric = p.T @ Cell(*phase["cell"]).metric @ p
     ratio = np.sqrt(np.diag(metric) / np.diag(own.metric))
     e: dict[str, Any] = {
         "found": True, "phase": phase["name"], "members": len(phase["members"]), "space_group": true.space_group,
@@ -90,6 +99,12 @@ def _against(true: Structure, guest: Sequence[str], phase: dict[str, Any], proje
         "mean_deviation": c.mean_deviation, "max_deviation": c.max_deviation,
         "r1": (told.get("refined") or {}).get("r1_obs"),
     }  # fmt: skip
+
+
+def _strain(found: dict[str, Any], own: Lattice) -> tuple[float, np.ndarray]:
+    """Strain from the lattice found to the true one, and P (3, 3), by which the found axes lie on its reduced ones."""
+    strain, _, p = relation(reduce_lattice(Cell(*found["cell"]), found["centring"]), own, max_index=1)
+    return strain, p
 
 
 def _guest_right(model: Structure, true: Structure, guest: Sequence[str], right: float) -> float:
