@@ -31,8 +31,9 @@ __all__ = ["Predictive"]
 _BATCH, _SPARE, _TRIES = 24, 1.2, 3
 #: Time from a stop of the stage to the survey's image [s].
 _RESTED_S = 0.3
-#: Way beyond the range where a rotation begins and ends [deg].
-_LEAD = 1.0
+#: Way beyond the range that the tilt goes between rotations, and from where it turns steadily into the range [deg]:
+#: between them the slack is taken up, and the bearing goes over to the way of the rotation.
+_LEAD, _RUN_UP = 1.0, 0.3
 #: Height that the stage is moved for [µm]; error of a place in a search image [µm].
 _HEIGHT_UM, _PLACE_UM = 0.4, 0.08
 #: Standard deviation of the height from which it is measured by the image [µm].
@@ -142,7 +143,7 @@ class Predictive:
                 pose = yield from go(Move(z=better))
             place = yield from self._seen(one, stay, pose)
             if place is not None:
-                at = stay.where(pose, pose.a, self.goniometer.way, pose.time, False)
+                at = stay.where(pose, pose.a, self.goniometer.way, pose.time)
                 place = yield from self.goniometer.watch(end, at, place, one.area_um2)
             if place is None:
                 return False
@@ -158,7 +159,8 @@ class Predictive:
     def _seen(self, one: Candidate, stay: Stay, pose: Pose) -> Steps[np.ndarray | None]:
         """The crystal in a search image, where it should be; its place is learned."""
         shot = yield Look(self.bench.optics.search_exposure)
-        where = stay.where(pose, shot.after.a, self.goniometer.way, shot.after.time, False)
+        stay = replace(stay, turn=self.goniometer.turn)
+        where = stay.where(pose, shot.after.a, self.goniometer.way, shot.after.time)
         mean, sd = self.model.predict(where)
         place = self.survey.recognised(shot, one, mean, sd)
         if place is not None:
@@ -196,9 +198,12 @@ class Predictive:
         stay, pose = yield from self._go_to(one, z if abs(z - pose.z) > _HEIGHT_UM else None)
         if (yield from self._seen(one, stay, pose)) is None:
             return "not found again at the tilt of the rotation's start"
-        sweep = Sweep(first, last, self.plan.speed_deg_s, self.plan.exposure_s, lead=_LEAD)
+        self.goniometer.turned(way)
+        pose = yield from go(Move(a=first - way * _RUN_UP))
+        yield from self._seen(one, stay, pose)
+        sweep = Sweep(first, last, self.plan.speed_deg_s, self.plan.exposure_s, lead=_RUN_UP)
         try:
-            yield from self._rotate(one, stay, pose, sweep)
+            yield from self._rotate(one, replace(stay, turn=self.goniometer.turn), pose, sweep)
         except NotInBeam as error:
             return error.reason
         return ""
@@ -222,7 +227,6 @@ class Predictive:
             "place_um": [pose.x, pose.y], "target_um": list(one.place), "radius_um": one.radius_um,
             "beam_um": bench.optics.beam_um,
         }  # fmt: skip
-        self.goniometer.turned(sweep.direction)
         result = yield from rotate(self.rig, sweep, stay.name, about, tracker, tracker.watch)
         self._begun += 1
         self.taken += result.reason != NO_REFLECTIONS

@@ -16,8 +16,8 @@ from credo.collect.serial_images import beam_centre
 from credo.collect.serial_quality import FirstFrames
 from credo.collect.serial_setup import Bench
 from credo.collect.serial_stage import StageModel, Where
-from credo.collect.serial_steering import Steering, go
-from credo.collect.steps import Ask, Move, Note, Pose, Set, Shot, Steps
+from credo.collect.serial_steering import Steering
+from credo.collect.steps import Ask, Note, Pose, Set, Shot, Steps
 from credo.collect.tracking import Disc, Expected, find_shadow, fit_disc
 from credo.collect.watch import CRYSTAL_LOST, Watch
 from credo.instrument.errors import InstrumentError
@@ -33,8 +33,8 @@ _UNSURE, _APART_DEG = 0.3, 2.0
 _SHARE, _FREE = 0.026, 2
 #: Least error of a view [µm]; part of a pattern's displacement that is taken back at each frame.
 _VIEW_UM, _GAIN = 0.04, 0.15
-#: Part of the lead of a rotation that is turned before the first view; distance from which a second one is taken [µm].
-_TAKEN_UP, _CLOSE_UM = 0.7, 0.3
+#: Distance from which a second view is taken before the rotation [µm].
+_CLOSE_UM = 0.3
 #: Beams in which a crystal is looked for that the narrow one does not show, in radii of that.
 _WIDER = (1.8, 2.7)
 #: Share of the first frames' reflections that asks for a view, when it is not reached over so many degrees.
@@ -62,8 +62,8 @@ class NotInBeam(CannotDo):
 
 @dataclass(frozen=True)
 class Stay:
-    """A crystal for which the stage stands: its number, that of the stay, of the turn before the rotation, and when
-    the stage arrived [s]; radius of its area at zero tilt [µm]."""
+    """A crystal for which the stage stands: its number, that of the stay, of the turn of the tilt, and when the stage
+    arrived [s]; radius of its area at zero tilt [µm]."""
 
     crystal: int
     number: int
@@ -72,11 +72,10 @@ class Stay:
     radius_um: float
     name: str = ""
 
-    def where(self, pose: Pose, tilt: float, way: float, time: float, turned: bool) -> Where:
-        """Seen from the stage's position ``pose`` at another tilt and time; ``turned``: the rotation has begun."""
-        turn = self.turn + turned
+    def where(self, pose: Pose, tilt: float, way: float, time: float) -> Where:
+        """Seen from the stage's position ``pose`` at another tilt and time."""
         return Where(
-            self.crystal, self.number, turn, pose.x, pose.y, pose.z, tilt, way, time, max(time - self.arrived, 0.0)
+            self.crystal, self.number, self.turn, pose.x, pose.y, pose.z, tilt, way, time, max(time - self.arrived, 0.0)
         )
 
     def radius_at(self, tilt: float) -> float:
@@ -104,8 +103,7 @@ class PredictiveTracker:
         self._sweep = sweep
         self.dose_rate = (yield from dose_rate(rig)) or 0.0
         self._steering = Steering(self.bench, sweep.exposure)
-        # the slack is taken up, and the bearing gone over to the way of the rotation, before the crystal is seen
-        self._pose = pose = yield from go(Move(a=pose.a + _TAKEN_UP * sweep.lead * sweep.direction))
+        self._pose = pose
         for _ in range(3):
             mean, _ = self.model.predict(self._where(pose.a, pose.time))
             yield from self._steering.aim(mean)
@@ -116,7 +114,7 @@ class PredictiveTracker:
                 break
 
     def _where(self, tilt: float, time: float) -> Where:
-        return self.stay.where(self._pose, tilt, self._sweep.direction, time, True)
+        return self.stay.where(self._pose, tilt, self._sweep.direction, time)
 
     def frame(self, shot: Shot) -> Steps[str]:
         s = self._sweep
