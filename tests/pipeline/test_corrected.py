@@ -9,10 +9,12 @@ import pytest
 from credo.io.project import write_experiment, write_json, write_reflections
 from credo.io.reflection_files import read_any
 from credo.io.samples import sample
+from credo.io.structure import read_structure
 from credo.model import Beam, CannotDo, Crystal, Detector, Experiment, Goniometer, Reflections, Scan
 from credo.physics.ewald import miller_indices
 from credo.physics.structure_factors import structure_factors
 from credo.physics.two_beam import blackman, phase_per_amplitude
+from credo.pipeline.batch_phase import structure
 from credo.pipeline.corrected import corrected, refinement_of
 from credo.pipeline.merge import MergeSettings, merge
 
@@ -71,6 +73,15 @@ def test_damping_is_taken_out_on_the_axes_of_the_structure(crystals, tmp_path):
     assert off_truth(tmp_path / "out") < 0.06
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Damping of strong reflections" in page and "thickness by damping" in page
+
+
+def test_hydrogens_that_the_formula_has_are_refined(crystals, tmp_path):
+    merge(crystals, tmp_path / "A", MergeSettings(space_group="P b c a"))
+    task = {"merged": str(tmp_path / "A" / "merged.hkl"), "settings": {"composition": "C8 H9 N O2"}, "again": None}
+    answer = structure(task)
+    assert answer["ok"] and answer["refined"]["ok"]
+    atoms = read_structure(tmp_path / "A" / "structure.cif").atoms
+    assert sum(a.element == "H" for a in atoms) >= 7
 
 
 def test_without_a_structure_nothing_is_taken_out(crystals, tmp_path):

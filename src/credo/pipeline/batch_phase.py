@@ -22,6 +22,7 @@ from credo.pipeline.output import Output, fingerprint, read_report, run_command
 from credo.pipeline.page.merging import merging_page
 from credo.pipeline.refine import refine
 from credo.pipeline.solve import SolveFileSettings, solve_file
+from credo.solve.composition import parse_formula
 from credo.solve.refine.prepare import RefineSettings
 
 __all__ = ["phase", "read_crystal", "structure"]
@@ -32,6 +33,8 @@ MERGED = (
     "completeness", "multiplicity", "r_int", "r_meas", "r_pim", "cc_half", "cc_half_by_crystals", "i_over_sigma",
     "resolution", "n_observations", "n_unique", "wavelength", "warnings",
 )  # fmt: skip
+#: Refinement of a model that has the hydrogens it can have.
+_AS_GIVEN = RefineSettings(optimise_weights=True)
 #: CC½ within shells below which data sets have nothing in common, of at least so many pairs.
 _NOISE, _FEW = 0.3, 50
 _SOLVED = ("ok", "reason", "space_group", "r1", "n_atoms", "figure_of_merit", "framework", "warnings")
@@ -97,12 +100,13 @@ def structure(task: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"ok": bool(solved.get("ok")), "solved": {k: solved.get(k) for k in _SOLVED}}
     if not answer["ok"]:
         return {**answer, "reason": solved.get("reason")}
-    rules = RefineSettings(optimise_weights=True)
+    told = parse_formula(settings.composition)
+    rules = _AS_GIVEN.model_copy(update={"hydrogens": "add"}) if "H" in told else _AS_GIVEN
     refined = _refined(solve_folder / "structure.res", solve_folder / "structure.hkl", refine_folder, rules)
     if refined.get("ok") and task.get("again"):
         answer["damping"] = corrected(
             place, lambda model, target: _merged_again(task["again"], model, target),
-            lambda model, target: _refined(model, target.parent / "merged.hkl", target, rules),
+            lambda model, target: _refined(model, target.parent / "merged.hkl", target, _AS_GIVEN),
         )  # fmt: skip
     else:
         shutil.rmtree(place / CORRECTED, ignore_errors=True)
@@ -115,8 +119,12 @@ def structure(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refined(model: Path, data: Path, target: Path, rules: RefineSettings) -> dict[str, Any]:
+    """The report of a refinement; without hydrogens where they could not be added."""
     key = fingerprint([model, data], rules)
-    return _whole(target, key, lambda folder: refine(model, data, folder, rules))
+    report = _whole(target, key, lambda folder: refine(model, data, folder, rules))
+    if report.get("ok") or rules.hydrogens == "as given":
+        return report
+    return _refined(model, data, target, _AS_GIVEN)
 
 
 def _merged_again(task: dict[str, Any], model: Path, target: Path) -> dict[str, Any]:
