@@ -1,10 +1,10 @@
-"""Strong reflections that thick crystals damp: each crystal's thickness from |Fc| of a structure, and the damping undone.
+"""Strong reflections that thick crystals damp: each crystal's thickness by |Fc| of a structure, and the damping undone.
 
-A crystal of thickness t weakens a reflection by Blackman's B(A), A = π t/ξ ~ t |F| (physics/two_beam.py). Equivalents do
-not tell of it, as all of one crystal are damped alike, and crystals of like thickness agree with each other; what is
+A crystal of thickness t weakens a reflection by Blackman's B(A), A = π t/ξ ~ t |F| (physics/two_beam.py). Equivalents
+do not tell of it, as all of one crystal are damped alike, and crystals of like thickness agree with each other; what is
 seen without a structure, the difference between crystals and the distribution of intensities, leaves the common part
 nearly free (benchmarks/RESULTS.md). So the structure is needed, and what is corrected depends on it.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
